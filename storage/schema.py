@@ -43,3 +43,27 @@ class Failure:
 
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class AlignedDataset:
+    """Word-aligned features of N segments, flat and ragged: segment i owns word rows ``offsets[i]:offsets[i + 1]``.
+
+    ``ids``, ``videos``, ``splits`` have N entries (a split is train, valid, test or empty); ``labels`` float32 [N], NaN
+    where there is none; ``offsets`` int64 [N + 1]; ``words`` has W entries, W over all segments; ``starts``, ``ends``
+    float64 [W] in seconds from the segment's start, NaN where unknown. ``features`` maps a feature's name to float32
+    [W, D], ``masks`` to bool [W] (False where nothing was measured during the word; the row is zero), ``columns`` to
+    the D names.
+    """
+
+    ids: tuple[str, ...]
+    videos: tuple[str, ...]
+    labels: np.ndarray
+    splits: tuple[str, ...]
+    offsets: np.ndarray
+    words: tuple[str, ...]
+    starts: np.ndarray
+    ends: np.ndarray
+    features: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
+    columns: dict[str, tuple[str, ...]]
