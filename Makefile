@@ -1,0 +1,22 @@
+# make run: the whole pipeline on the embedded sample corpus. make test: the tests. Both set everything up first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test benchmarks clean
+.DEFAULT_GOAL := run
+
+run: .venv/installed
+	$(BIN)/dmd run
+
+test: .venv/installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 12) or sys.exit("dmd needs Python 3.11 or 3.12, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[sample,test]'
+	touch $@
+
+clean:
+	rm -rf .venv
