@@ -1,0 +1,176 @@
+"""From ragged arrays to batches: checks, standardisation, padding.
+
+Shapes: N segments, W words over all segments, D columns of a modality, B batch, T words of the longest segment in a batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dmd_model.config import MODALITIES
+
+logger = logging.getLogger(__name__)
+
+
+class DataError(ValueError):
+    """Samples that no model can be trained on; the message names the segment and the column."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """One modality of N segments, flat and ragged: segment i owns rows ``offsets[i]:offsets[i + 1]``.
+
+    ``values`` float32 [W, D]; ``offsets`` int64 [N + 1]; ``mask`` bool [W], False where nothing was measured (all True
+    where it is not given); ``columns`` the D names (numbers where they are not given).
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+    mask: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> np.ndarray:
+        return np.ones(len(self.values), dtype=bool) if self.mask is None else self.mask
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.columns or tuple(f"column {number}" for number in range(self.values.shape[1]))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N segments with their three modalities. ``labels`` is float32 [N]; NaN (no label) is allowed for prediction only."""
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    text: Sequences
+    vision: Sequences
+    audio: Sequences
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def modalities(self) -> dict[str, Sequences]:
+        return {name: getattr(self, name) for name in MODALITIES}
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        return {name: sequences.names for name, sequences in self.modalities.items()}
+
+    def check(self, labelled: bool = True) -> None:
+        """Raises DataError on arrays that do not fit, empty sequences, NaN or infinite values, and missing labels."""
+        if len(self.labels) != len(self.ids):
+            raise DataError(f"{len(self.ids)} ids, but {len(self.labels)} labels")
+        if labelled and not np.isfinite(self.labels).all():
+            bad = np.flatnonzero(~np.isfinite(self.labels))
+            raise DataError(f"segment {self.ids[bad[0]]} has label {self.labels[bad[0]]} ({len(bad)} such segments): "
+                            "leave out what has no label")  # fmt: skip
+        for name, sequences in self.modalities.items():
+            self._check_modality(name, sequences)
+
+    def _check_modality(self, name: str, sequences: Sequences) -> None:
+        values, offsets = sequences.values, sequences.offsets
+        if values.ndim != 2 or len(offsets) != len(self) + 1 or offsets[0] != 0 or offsets[-1] != len(values):
+            raise DataError(f"{name}: offsets of length {len(offsets)} do not fit {len(self)} segments and values of "
+                            f"shape {values.shape}")  # fmt: skip
+        if sequences.columns and len(sequences.columns) != values.shape[1]:
+            raise DataError(f"{name}: {len(sequences.columns)} column names for {values.shape[1]} columns")
+        if sequences.mask is not None and len(sequences.mask) != len(values):
+            raise DataError(f"{name}: mask of length {len(sequences.mask)} for {len(values)} rows")
+        empty = np.flatnonzero(np.diff(offsets) < 1)
+        if len(empty):
+            raise DataError(f"{name}: segment {self.ids[empty[0]]} has no words ({len(empty)} such segments): leave them out")
+        rows, columns = np.nonzero(~np.isfinite(values))
+        if len(rows):
+            segment = self.ids[int(np.searchsorted(offsets, rows[0], side="right")) - 1]
+            raise DataError(f"{name}: {values[rows[0], columns[0]]} in segment {segment}, {sequences.names[columns[0]]} "
+                            f"({len(rows)} such values): mask or repair them before training")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Column means and scales over the measured rows of the training split, for each modality; [D] float32 each.
+
+    A scale is 1 / standard deviation, and 0 for a column that does not vary: what was constant in training says nothing.
+    """
+
+    means: dict[str, np.ndarray] = field(default_factory=dict)
+    scales: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, train: Samples) -> Standardiser:
+        means, scales = {}, {}
+        for name, sequences in train.modalities.items():
+            rows = sequences.values[sequences.measured].astype(np.float64)
+            mean = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+            deviation = rows.std(axis=0) if len(rows) else np.zeros(rows.shape[1])
+            varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-6)
+            means[name] = mean.astype(np.float32)
+            scales[name] = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies).astype(np.float32)
+        return cls(means, scales)
+
+    def __call__(self, samples: Samples) -> Samples:
+        """Standardised samples; rows that were not measured are zero, the mean, in every column."""
+        if not self.means:
+            return samples
+        changed = {}
+        for name, sequences in samples.modalities.items():
+            values = (sequences.values - self.means[name]) * self.scales[name]
+            changed[name] = replace(sequences, values=(values * sequences.measured[:, None]).astype(np.float32))
+        return replace(samples, **changed)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded with zeros: text, vision, audio [B, T_m, D_m], lengths int64 [3, B] in that order, labels [B]."""
+
+    ids: tuple[str, ...]
+    text: Tensor
+    vision: Tensor
+    audio: Tensor
+    lengths: Tensor
+    labels: Tensor
+
+
+class DeviceSamples:
+    """Samples that lie on a device, ragged, and are padded there to the longest of each batch.
+
+    Sequences are cut to ``longest`` words, which a log line counts. With ``fixed_lengths`` every batch is padded to these.
+    """
+
+    def __init__(self, samples: Samples, longest: tuple[int, int, int], fixed: bool, device: torch.device):
+        self.ids, self.longest, self.fixed = samples.ids, longest, fixed
+        self.labels = torch.as_tensor(np.asarray(samples.labels, np.float32), device=device)
+        self.values, self.starts, lengths = [], [], []
+        for limit, (name, sequences) in zip(longest, samples.modalities.items(), strict=True):
+            counts = np.diff(sequences.offsets)
+            if cut := int((counts > limit).sum()):
+                logger.warning("%s: %d of %d segments are longer than %d words and are cut", name, cut, len(counts), limit)
+            # row 0 is zero: it is what padding reads
+            values = np.concatenate([np.zeros_like(sequences.values[:1]), sequences.values])
+            self.values.append(torch.as_tensor(values, dtype=torch.float32, device=device))
+            self.starts.append(torch.as_tensor(sequences.offsets[:-1] + 1, device=device))
+            lengths.append(np.minimum(counts, limit))
+        self.lengths = torch.as_tensor(np.stack(lengths), device=device)  # [3, N]
+        self.counts = np.stack(lengths)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """The samples at ``indices``, int64 [B]."""
+        chosen = torch.as_tensor(indices, device=self.labels.device)
+        lengths = self.lengths[:, chosen]
+        padded = []
+        for m in range(3):
+            steps = torch.arange(self.longest[m] if self.fixed else int(self.counts[m, indices].max()), device=chosen.device)
+            rows = self.starts[m][chosen, None] + steps
+            padded.append(self.values[m][torch.where(steps < lengths[m, :, None], rows, 0)])  # [B, T_m, D_m]
+        return Batch(tuple(self.ids[i] for i in indices), *padded, lengths, self.labels[chosen])

@@ -1,0 +1,156 @@
+"""What DMD computes and how it is trained, as data.
+
+Tuples over modalities are in the order text, vision, audio. Numbers of the official presets are those of the official
+configuration (aligned data, BERT text) and of constants in its code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MODALITIES = ("text", "vision", "audio")
+_OFFICIAL = {
+    "mosi": {
+        "d": 50, "heads": 10, "kernels": (5, 5, 5), "text_dropout": 0.5, "attention_dropout": (0.3, 0.0, 0.2),
+        "memory_attention_dropout": 0.3, "embed_dropout": 0.2,
+    },
+    "mosei": {
+        "d": 30, "heads": 6, "kernels": (5, 3, 1), "text_dropout": 0.3, "attention_dropout": (0.4, 0.0, 0.0),
+        "memory_attention_dropout": 0.4, "embed_dropout": 0.0,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DMDConfig:
+    """The model and its losses. Defaults are the preset ``dmd``; ``official`` is what the official code computes.
+
+    Sizes: ``d`` is the common width of the modalities, a multiple of ``heads``; ``kernels`` are widths of the temporal
+    convolutions in words; ``lengths`` the longest sequence in words (longer ones are cut).
+    """
+
+    lengths: tuple[int, int, int] = (50, 50, 50)
+    d: int = 32
+    heads: int = 4
+    layers: int = 2
+    memory_layers: int = 2
+    kernels: tuple[int, int, int] = (3, 3, 3)
+
+    text_dropout: float = 0.2
+    attention_dropout: tuple[float, float, float] = (0.1, 0.1, 0.1)  # by the modality that is attended to
+    memory_attention_dropout: float = 0.1
+    embed_dropout: float = 0.1
+    relu_dropout: float = 0.0
+    residual_dropout: float = 0.1
+    output_dropout: float = 0.2
+
+    # Padding. Masked: padded steps take no part, convolutions keep the length, and the last valid step is read.
+    # Not masked (official): every step takes part, convolutions shorten, and the last step is read as it is.
+    mask_padding: bool = True
+    # Official: query step i sees key steps up to i + |T_k - T_q|. Off, every valid step is seen.
+    causal: bool = False
+    # How the homogeneous sequences become vectors. flatten (official): one weight for every step of a fixed length.
+    time_reduction: Literal["flatten", "mean"] = "mean"
+    # sigmoid (official): a squashed linear map replaces the features; gate: it multiplies them.
+    fusion: Literal["sigmoid", "gate"] = "gate"
+    # Official: a modality that already has d columns is not projected.
+    skip_projection_at_d: bool = False
+
+    # Ablations of the paper. Without decoupling, both parts are the projected sequence and its losses are zero; without
+    # cross-modal attention every stream attends to its own modality.
+    feature_decoupling: bool = True
+    homo_distillation: bool = True
+    crossmodal_attention: bool = True
+    hetero_distillation: bool = True
+
+    auxiliary_weight: float = 1.0  # of the seven auxiliary L1 terms; official 1, in code only
+    decoupling_weight: float = 0.1  # lambda_1 of the paper
+    distillation_weight: float = 0.05  # lambda_2
+    margin_ort_weight: float = 0.1  # gamma
+    # Axis of the cosine between specific and common part: batch is what PyTorch up to 1.9 made of the official call.
+    ort_axis: Literal["batch", "feature"] = "feature"
+    # hinge (official): mean max(0, cos), negative cosines are free; square: mean cos^2.
+    ort_form: Literal["hinge", "square"] = "square"
+    # official: positives share the exact label, in any modality. paper: positives share the class (rounded label) in
+    # another modality, negatives are of another class in the same modality.
+    triplet: Literal["official", "paper"] = "paper"
+    margin_per_label: float = 0.15  # margin of the triplet loss for a label distance of 1; official
+
+    # Graph distillation units.
+    homo_hidden: int = 64
+    hetero_hidden: int = 32
+    edge_temperature: float = 8.0  # divides the raw edges; official 8
+    # joint (official): one softmax over all six edges; student: one over the two teachers of each student.
+    edge_softmax: Literal["joint", "student"] = "student"
+    # hand_set (official): the edges are drawn to, and increased by, a prior that favours text as the teacher;
+    # uniform: drawn to equal weights, so that they do not collapse onto the easiest pair, and increased by nothing.
+    edge_prior: Literal["hand_set", "uniform"] = "uniform"
+    edge_regularisation: float = 1.0  # official 10
+    # l1: |student - teacher| summed over features (official, homogeneous); repel: max(0, cos) (official,
+    # heterogeneous: it drives the two apart); imitate: 1 - cos.
+    homo_representation: Literal["l1", "repel", "imitate"] = "imitate"
+    hetero_representation: Literal["l1", "repel", "imitate"] = "imitate"
+    homo_representation_added: bool = True  # official: computed, then left out of the loss
+    representation_weight: float = 1.0  # official 10
+
+    @classmethod
+    def official(cls, dataset: Literal["mosi", "mosei"] = "mosi", **overrides: object) -> DMDConfig:
+        """What the official code (mdswyz/DMD at 516d4e1) computes; sizes and dropouts of its MOSI or MOSEI settings."""
+        layers = int(overrides.pop("layers", 4))
+        settings = {
+            **_OFFICIAL[dataset],
+            "layers": layers, "memory_layers": max(layers, 3), "residual_dropout": 0.0, "output_dropout": 0.5,
+            "mask_padding": False, "causal": True, "time_reduction": "flatten", "fusion": "sigmoid",
+            "skip_projection_at_d": True, "ort_axis": "batch", "ort_form": "hinge", "triplet": "official",
+            "edge_softmax": "joint", "edge_prior": "hand_set", "edge_regularisation": 10.0,
+            "homo_representation": "l1", "hetero_representation": "repel", "homo_representation_added": False,
+            "representation_weight": 10.0,
+        }  # fmt: skip
+        return cls(**{**settings, **overrides})
+
+    def __post_init__(self) -> None:
+        if self.d % self.heads:
+            raise ValueError(f"d = {self.d} is not a multiple of heads = {self.heads}")
+        if self.mask_padding and any(kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError(f"kernels = {self.kernels}: with mask_padding every kernel has an odd width")
+        if not self.mask_padding and any(k > t for k, t in zip(self.kernels, self.lengths, strict=True)):
+            raise ValueError(f"kernels = {self.kernels} are wider than the sequences, lengths = {self.lengths}")
+        if self.time_reduction == "flatten" and self.mask_padding:
+            raise ValueError("time_reduction = flatten needs a fixed length, so mask_padding = False")
+        dropouts = (self.text_dropout, *self.attention_dropout, self.memory_attention_dropout, self.embed_dropout,
+                    self.relu_dropout, self.residual_dropout, self.output_dropout)  # fmt: skip
+        if not all(0 <= p < 1 for p in dropouts):
+            raise ValueError(f"a dropout is a probability in [0, 1): {dropouts}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The protocol of one run. Defaults are the preset ``dmd``, for data sets from some hundred segments on."""
+
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0  # of Adam; official 0 (its configuration names one that is never read)
+    accumulate: int = 1  # batches per optimiser step; official 10
+    mean_over_group: bool = True  # official False: gradients of a group are summed
+    step_leftover_group: bool = True  # official False: the last, incomplete group of an epoch is thrown away
+    clip_value: float = 0.6  # clips every gradient element; official 0.6
+    plateau_factor: float = 0.5  # official 0.5
+    plateau_patience: int = 5  # epochs; official 5
+    early_stop: int = 10  # epochs without improvement of the valid MAE; official 10
+    minimum_improvement: float = 1e-6  # of the valid MAE; official 1e-6
+    max_epochs: int = 60  # official has none
+    standardise: bool = True  # columns to mean 0, standard deviation 1 over the training split; official False
+
+    @classmethod
+    def official(cls) -> Training:
+        """The official loop, but for selection: the valid MAE is over samples, not a rounded mean of batch means."""
+        return cls(
+            learning_rate=1e-4, accumulate=10, mean_over_group=False, step_leftover_group=False, max_epochs=1000,
+            standardise=False,
+        )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "max_epochs", "early_stop"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")

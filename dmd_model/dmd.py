@@ -1,0 +1,194 @@
+"""DMD, Decoupled Multimodal Distilling (Li, Wang and Cui, CVPR 2023, arXiv 2303.13802), as its config describes it.
+
+Shapes: M = 3 modalities (text, vision, audio), B batch, T steps of the longest modality, d common width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dmd_model import losses
+from dmd_model.batch import Batch
+from dmd_model.config import DMDConfig
+from dmd_model.decoupling import Decoupled, Decoupling
+from dmd_model.graph_distillation import HETERO_PRIOR, HOMO_PRIOR, Distillation, GraphDistillation
+from dmd_model.transformer import EncoderBank, dropout
+
+# Cross-modal streams (target, source), in the order in which a target's memory encoder concatenates them.
+CROSS = ((0, 2), (0, 1), (1, 0), (1, 2), (2, 0), (2, 1))
+
+
+class ResidualHead(nn.Module):
+    """x -> ReLU layer -> dropout -> linear, plus x -> one logit. Returns hidden layer, residual sum and logit [B]."""
+
+    def __init__(self, width: int, hidden: int, output_dropout: float):
+        super().__init__()
+        self.inner, self.outer, self.out = nn.Linear(width, hidden), nn.Linear(hidden, width), nn.Linear(width, 1)
+        self.output_dropout = output_dropout
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = self.inner(x).relu()
+        total = self.outer(dropout(hidden, self.output_dropout, self.training)) + x
+        return hidden, total, self.out(total).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class DMDOutput:
+    """Everything the losses need: predictions are [B], logits [M, B], representations [M, B, width]."""
+
+    prediction: Tensor
+    common_logit: Tensor
+    homo_logits: Tensor
+    homo_representations: Tensor
+    hetero_logits: Tensor
+    hetero_representations: Tensor
+    memory: Tensor  # [M, B, 2d], the summaries of the specific streams
+    margin_vectors: Tensor  # [M, B, d]
+    sequences: Decoupled
+
+
+class DMD(nn.Module):
+    """The network with its two graph distillation units, for any number of columns of each modality."""
+
+    def __init__(self, config: DMDConfig, columns: tuple[int, int, int]):
+        super().__init__()
+        self.config, d = config, config.d
+        self.decoupling = Decoupling(config, columns)
+        drops = (config.embed_dropout, config.relu_dropout, config.residual_dropout)
+        attended = [0, 1, 2, *(source for _, source in CROSS)]
+        self.streams = EncoderBank(
+            9, 3, d, config.heads, config.layers, [config.attention_dropout[m] for m in attended], *drops
+        )
+        self.memories = EncoderBank(
+            3, 3, 2 * d, config.heads, config.memory_layers, [config.memory_attention_dropout] * 3, *drops
+        )
+        flat = self.decoupling.steps() if config.time_reduction == "flatten" else (1, 1, 1)
+        self.align = nn.ModuleList(nn.Linear(d * t, d) for t in flat)
+        self.homo_heads = nn.ModuleList(ResidualHead(d * t, d, config.output_dropout) for t in flat)
+        self.hetero_heads = nn.ModuleList(ResidualHead(2 * d, 2 * d, config.output_dropout) for _ in range(3))
+        self.common_head = ResidualHead(3 * d, 3 * d, config.output_dropout)
+        self.fusion_weights = nn.ModuleList(nn.Linear(width, width) for width in (2 * d, 2 * d, 2 * d, 3 * d))
+        self.fusion_head = ResidualHead(9 * d, 9 * d, config.output_dropout)
+        self.homo_unit = GraphDistillation(config, d, config.homo_hidden, HOMO_PRIOR, config.homo_representation)
+        self.hetero_unit = GraphDistillation(
+            config, 2 * d, config.hetero_hidden, HETERO_PRIOR, config.hetero_representation
+        )
+
+    @property
+    def fixed_lengths(self) -> tuple[int, int, int] | None:
+        """Lengths that every batch must be padded to, or None where any will do."""
+        return None if self.config.mask_padding else self.config.lengths
+
+    def forward(self, batch: Batch) -> DMDOutput:
+        parts = self.decoupling((batch.text, batch.vision, batch.audio), batch.lengths)
+        margin_vectors, homo_inputs = self._reduce_time(parts)
+        homo = [head(x) for head, x in zip(self.homo_heads, homo_inputs, strict=True)]
+        common, memory = self._encode(parts)  # [B, 3d], [M, B, 2d]
+        _, _, common_logit = self.common_head(common)
+        hetero = [head(x) for head, x in zip(self.hetero_heads, memory, strict=True)]
+        features = torch.cat(
+            [self._fuse(weight, x) for weight, x in zip(self.fusion_weights, (*memory, common), strict=True)], dim=1
+        )  # [B, 9d]
+        return DMDOutput(
+            prediction=self.fusion_head(features)[2],
+            common_logit=common_logit,
+            homo_logits=torch.stack([logit for _, _, logit in homo]),
+            homo_representations=torch.stack([hidden for hidden, _, _ in homo]),
+            hetero_logits=torch.stack([logit for _, _, logit in hetero]),
+            hetero_representations=torch.stack([total for _, total, _ in hetero]),
+            memory=memory,
+            margin_vectors=margin_vectors,
+            sequences=parts,
+        )
+
+    def units(self, output: DMDOutput) -> tuple[Distillation, Distillation]:
+        """The homogeneous and the heterogeneous unit on one batch."""
+        return (
+            self.homo_unit(output.homo_logits, output.homo_representations),
+            self.hetero_unit(output.hetero_logits, output.hetero_representations),
+        )
+
+    def losses(self, output: DMDOutput, labels: Tensor) -> dict[str, Tensor]:
+        """Every loss term by name, unweighted as in the paper's sums, and their weighted sum ``total``.
+
+        ``edges_homo`` and ``edges_hetero`` [6], the mean edge weights of the batch, ride along for the record.
+        """
+        config, parts = self.config, output.sequences
+        homo, hetero = self.units(output)
+        auxiliary = torch.stack([*output.homo_logits, *output.hetero_logits, output.common_logit])  # [7, B]
+        terms = {
+            "task": (output.prediction - labels).abs().mean(),
+            "auxiliary": (auxiliary - labels).abs().mean(dim=1).sum(),
+            "reconstruction": losses.squared_error(parts.reconstructed, parts.projected, parts.present),
+            "cycle": losses.squared_error(parts.specific, parts.specific_again, parts.present),
+            "orthogonality": losses.orthogonality(
+                parts.specific, parts.common, parts.present, config.ort_axis, config.ort_form
+            ),
+            "margin": losses.margin(output.margin_vectors, labels, config.triplet, config.margin_per_label),
+        }
+        for name, unit in (("homo", homo), ("hetero", hetero)):
+            terms |= {f"{name}_logit": unit.logit, f"{name}_representation": unit.representation,
+                      f"{name}_regularisation": unit.regularisation}  # fmt: skip
+        edges = {"edges_homo": homo.edges.detach().mean(dim=1), "edges_hetero": hetero.edges.detach().mean(dim=1)}
+        return {"total": self._total(terms), **terms, **edges}
+
+    def _total(self, terms: dict[str, Tensor]) -> Tensor:
+        config = self.config
+        total = terms["task"] + config.auxiliary_weight * terms["auxiliary"]
+        if config.feature_decoupling:
+            total = total + config.decoupling_weight * (
+                terms["cycle"] + terms["reconstruction"]
+                + config.margin_ort_weight * (terms["margin"] + terms["orthogonality"])
+            )  # fmt: skip
+        if config.homo_distillation:
+            homo = terms["homo_logit"] + terms["homo_regularisation"]
+            if config.homo_representation_added:
+                homo = homo + terms["homo_representation"]
+            total = total + config.distillation_weight * homo
+        if config.hetero_distillation:
+            hetero = terms["hetero_logit"] + terms["hetero_representation"] + terms["hetero_regularisation"]
+            total = total + config.distillation_weight * hetero
+        return total
+
+    def _reduce_time(self, parts: Decoupled) -> tuple[Tensor, list[Tensor]]:
+        """Common sequences as one vector each: for the margin loss [M, B, d], for the heads [B, d or T_m d]."""
+        common = parts.common
+        if self.config.time_reduction == "mean":
+            counts = parts.present.expand(common.shape[:-1]).sum(dim=2, keepdim=True)  # [M, B, 1]
+            heads = list(common.sum(dim=2) / counts)
+            return torch.stack([align(x) for align, x in zip(self.align, heads, strict=True)]), heads
+        kept = [x[:, :steps] for x, steps in zip(common, self.decoupling.steps(), strict=True)]  # [B, T_m, d]
+        channel_major = [x.transpose(1, 2).flatten(1) for x in kept]
+        vectors = torch.stack([align(x) for align, x in zip(self.align, channel_major, strict=True)])
+        return vectors, [x.flatten(1) for x in kept]
+
+    def _encode(self, parts: Decoupled) -> tuple[Tensor, Tensor]:
+        """The common parts through self-attention [B, 3d], the specific ones through cross-modal attention [M, B, 2d]."""
+        present = parts.present
+        last = present.sum(dim=2).expand(3, parts.common.shape[1]) - 1  # [M, B]
+        targets = [target for target, _ in CROSS]
+        sources = [source if self.config.crossmodal_attention else target for target, source in CROSS]
+        x = torch.cat([parts.common, parts.specific[targets]])  # [9, B, T, d]
+        bias = self._attention_bias(present, [0, 1, 2, *targets], [0, 1, 2, *sources])
+        encoded = self.streams(x, parts.specific[sources], bias)
+        common = encoded[:3].take_along_dim(last[:, :, None, None], dim=2)  # [M, B, 1, d]
+        crossed = encoded[3:].unflatten(0, (3, 2)).permute(0, 2, 3, 1, 4).flatten(3)  # [M, B, T, 2d]
+        memory = self.memories(crossed, None, self._attention_bias(present, [0, 1, 2], [0, 1, 2]), read=last)
+        return common.permute(1, 0, 2, 3).flatten(1), memory
+
+    def _attention_bias(self, present: Tensor, targets: list[int], sources: list[int]) -> Tensor:
+        """0 where a step of the target may see one of the source, -inf elsewhere: [S, B or 1, 1, T or 1, T]."""
+        allowed = present[sources][:, :, None, None, :]
+        if self.config.causal:
+            steps = torch.arange(present.shape[-1], device=present.device)
+            lengths = present.sum(dim=2)  # [M, B or 1]
+            reach = (lengths[targets] - lengths[sources]).abs()[:, :, None, None, None]
+            allowed = allowed & (steps - steps[:, None] <= reach)
+        return torch.zeros(allowed.shape, device=present.device).masked_fill(~allowed, float("-inf"))
+
+    def _fuse(self, weight: nn.Linear, x: Tensor) -> Tensor:
+        gate = weight(x).sigmoid()
+        return gate if self.config.fusion == "sigmoid" else gate * x

@@ -1,0 +1,83 @@
+"""The graph distillation unit: modalities teach one another along learned, directed edges.
+
+Nodes are the three modalities; an edge from a teacher to a student carries a weight that depends on the sample. HomoGD is
+this unit on the common parts, HeteroGD on the specific parts after cross-modal attention (Li, Wang and Cui, CVPR 2023).
+Shapes: M = 3 modalities, B batch, K = 6 edges, h width of a representation, g hidden width of the unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dmd_model.config import DMDConfig
+from dmd_model.losses import cosine
+
+STUDENTS, TEACHERS = (0, 0, 1, 1, 2, 2), (1, 2, 0, 2, 0, 1)
+EDGES = tuple(f"{'LVA'[teacher]}→{'LVA'[student]}" for student, teacher in zip(STUDENTS, TEACHERS, strict=True))
+# The official prior, before its softmax: text teaches both others; in HeteroGD vision teaches audio, too.
+HOMO_PRIOR, HETERO_PRIOR = (0, 0, 1, 0, 1, 0), (0, 0, 1, 0, 1, 1)
+_PRIOR_TEMPERATURE = 0.25
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What one unit says of a batch: its edge weights [K, B] (order of ``EDGES``) and its three loss terms."""
+
+    edges: Tensor
+    logit: Tensor
+    representation: Tensor
+    regularisation: Tensor
+
+
+class GraphDistillation(nn.Module):
+    """Edge weights from logits and representations, and the losses of student against teacher along the edges."""
+
+    def __init__(self, config: DMDConfig, width: int, hidden: int, hand_set: tuple[int, ...], representation: str):
+        super().__init__()
+        self.config, self.representation = config, representation
+        self.embed_logit = nn.Linear(1, hidden)
+        self.embed_representation = nn.Linear(width, hidden)
+        self.edge = nn.Linear(4 * hidden, 1)  # of the student's 2g features, then of the teacher's
+        prior = torch.tensor(hand_set if config.edge_prior == "hand_set" else [0] * 6) / _PRIOR_TEMPERATURE
+        self.register_buffer("prior", self._softmax(prior[:, None]).squeeze(1), persistent=False)  # [K]
+        self.register_buffer("students", torch.tensor(STUDENTS), persistent=False)
+        self.register_buffer("teachers", torch.tensor(TEACHERS), persistent=False)
+
+    def forward(self, logits: Tensor, representations: Tensor) -> Distillation:
+        """``logits`` [M, B], ``representations`` [M, B, h]. No gradient reaches a teacher but through the edges."""
+        edges = self.edges(logits, representations)
+        mean = edges.mean(dim=1)  # [K]
+        weights = edges + self.prior[:, None] if self.config.edge_prior == "hand_set" else edges
+        student, teacher = logits[self.students], logits[self.teachers].detach()  # [K, B]
+        return Distillation(
+            edges=edges,
+            logit=(weights * (student - teacher).abs()).mean(dim=1).sum(),
+            representation=self.config.representation_weight * self._representation_loss(weights, representations),
+            regularisation=self.config.edge_regularisation * (mean - self.prior).square().sum(),
+        )
+
+    def edges(self, logits: Tensor, representations: Tensor) -> Tensor:
+        """Weights of the six edges for each sample, [K, B]."""
+        nodes = torch.cat(
+            [self.embed_logit(logits.unsqueeze(-1)), self.embed_representation(representations)], dim=-1
+        )  # [M, B, 2g]
+        as_student, as_teacher = (nodes @ self.edge.weight.view(2, -1).T).unbind(dim=-1)  # [M, B] each
+        raw = as_student[self.students] + as_teacher[self.teachers] + self.edge.bias  # [K, B]
+        return self._softmax(raw / self.config.edge_temperature)
+
+    def _softmax(self, raw: Tensor) -> Tensor:
+        if self.config.edge_softmax == "joint":
+            return raw.softmax(dim=0)
+        return raw.unflatten(0, (3, 2)).softmax(dim=1).flatten(0, 1)
+
+    def _representation_loss(self, weights: Tensor, representations: Tensor) -> Tensor:
+        student, teacher = representations[self.students], representations[self.teachers].detach()  # [K, B, h]
+        if self.representation == "l1":
+            return (weights * (student - teacher).abs().sum(dim=-1)).mean(dim=1).sum()
+        similarity = cosine(student, teacher, dim=-1)  # [K, B]
+        if self.representation == "repel":  # the official cosine is averaged before it is weighted
+            return (weights.mean(dim=1) * similarity.relu().mean(dim=1)).sum()
+        return (weights * (1 - similarity)).mean(dim=1).sum()

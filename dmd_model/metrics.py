@@ -1,0 +1,57 @@
+"""The field's regression metrics, one definition each.
+
+The definitions are those of the official DMD and of MMSA: k-class accuracies clip both sides and round half to even
+(``numpy.round``); Acc-2 and F1 come in two conventions, which differ by two points and must be named.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+
+def evaluate(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Every metric of one set of predictions, unrounded; accuracies and F1 are fractions in [0, 1].
+
+    ``predictions`` and ``labels`` are [N], N >= 1. Keys: ``mae``, ``corr``, ``acc7``, ``acc5``, ``acc2_nonzero``,
+    ``f1_nonzero`` (samples whose label is zero left out, positive means > 0), ``acc2_haszero``, ``f1_haszero`` (all
+    samples, positive means >= 0) and ``n``. A metric that is not defined is NaN: ``corr`` where either side is constant
+    or N is 1, the non-zero pair where every label is zero. Raises ValueError on unequal, empty or non-finite input.
+    """
+    predictions, labels = np.asarray(predictions, np.float64).ravel(), np.asarray(labels, np.float64).ravel()
+    if predictions.shape != labels.shape or not len(labels):
+        raise ValueError(f"metrics need as many predictions as labels, and at least one: {len(predictions)} predictions, "
+                         f"{len(labels)} labels")  # fmt: skip
+    for name, values in (("prediction", predictions), ("label", labels)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} {int(np.flatnonzero(~np.isfinite(values))[0])} is not a finite number")
+    nonzero = labels != 0
+    return {
+        "mae": float(np.abs(predictions - labels).mean()),
+        "corr": pearson(predictions, labels),
+        "acc7": k_class_accuracy(predictions, labels, 3),
+        "acc5": k_class_accuracy(predictions, labels, 2),
+        **_binary(predictions[nonzero] > 0, labels[nonzero] > 0, "nonzero"),
+        **_binary(predictions >= 0, labels >= 0, "haszero"),
+        "n": len(labels),
+    }
+
+
+def k_class_accuracy(predictions: np.ndarray, labels: np.ndarray, limit: int) -> float:
+    """Share of samples whose rounded value agrees after clipping both sides to [-limit, limit]: Acc-7 has limit 3."""
+    clipped = (np.round(np.clip(values, -limit, limit)) for values in (predictions, labels))
+    return float(np.equal(*clipped).mean())
+
+
+def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Pearson correlation; NaN where one side does not vary (its correlation is not defined)."""
+    if np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+        return float("nan")
+    return float(np.corrcoef(predictions, labels)[0, 1])
+
+
+def _binary(predicted: np.ndarray, truth: np.ndarray, convention: str) -> dict[str, float]:
+    if not len(truth):
+        return {f"acc2_{convention}": float("nan"), f"f1_{convention}": float("nan")}
+    f1 = f1_score(truth, predicted, average="weighted", zero_division=0)
+    return {f"acc2_{convention}": float((predicted == truth).mean()), f"f1_{convention}": float(f1)}
