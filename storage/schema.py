@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
+
+SCHEMA_VERSION = 1
+
+
+class StoreError(Exception):
+    """A store, or a file of an interchange format, that cannot be read or written; ``reason`` is a short code."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def fingerprint(recipe: dict) -> str:
+    """Names what a recipe makes: 16 hex digits of the sha256 of its canonical JSON.
+
+    A recipe holds everything that can change the result (config, code version, library versions, sha256 of assets) and
+    is JSON-able; TypeError or ValueError (NaN, infinity) otherwise.
+    """
+    canonical = json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -67,3 +89,27 @@ class AlignedDataset:
     features: dict[str, np.ndarray]
     masks: dict[str, np.ndarray]
     columns: dict[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the parts do not fit each other."""
+        segments, rows = len(self.ids), len(self.words)
+        fits = {
+            "videos": len(self.videos) == segments,
+            "labels": self.labels.shape == (segments,),
+            "splits": len(self.splits) == segments,
+            "offsets": self.offsets.shape == (segments + 1,)
+            and self.offsets[0] == 0
+            and self.offsets[-1] == rows
+            and bool(np.all(np.diff(self.offsets) >= 0)),
+            "starts": self.starts.shape == (rows,),
+            "ends": self.ends.shape == (rows,),
+            "masks": self.masks.keys() == self.features.keys(),
+            "columns": self.columns.keys() == self.features.keys(),
+        }
+        for name, values in self.features.items():
+            fits[f"features[{name!r}]"] = values.shape == (rows, len(self.columns.get(name, ())))
+            fits[f"masks[{name!r}]"] = np.shape(self.masks.get(name)) == (rows,)
+        if misfits := [name for name, fit in fits.items() if not fit]:
+            raise ValueError(
+                f"a data set of {segments} segments and {rows} words does not fit its {', '.join(misfits)}"
+            )

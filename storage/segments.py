@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import NamedTuple
 
+import numpy as np
+
+from storage import arrays
 from storage.schema import Failure, Word
 
 
@@ -28,7 +34,8 @@ class Segment:
     ``row`` is the line of the label file; ``media`` a path relative to the raw folder; ``media_sha256`` the hash of that
     file's bytes; ``start`` and ``end`` seconds within it (``end`` is infinite for "to the end"); ``label`` is NaN and
     ``split`` empty where there is none; ``given_words`` are word times that came with the data. ``failure`` is set where
-    the row cannot be used at all (no media, a bad id, ...): such a row stays in the table and is never extracted.
+    the row cannot be used at all (no media, a bad id, ...); ``excluded`` is a short reason where it is left out on
+    purpose (``duplicate``, ...). Such rows stay in the table and are never extracted.
     """
 
     id: SegmentId
@@ -42,6 +49,7 @@ class Segment:
     split: str = ""
     given_words: tuple[Word, ...] = ()
     failure: Failure | None = None
+    excluded: str = ""
 
     @cached_property
     def media_key(self) -> str:
@@ -58,6 +66,87 @@ class Segment:
         """Names what is said and when: the recording, its transcript and the word times given with it."""
         given = [(word.text, word.start, word.end) for word in self.given_words]
         return _digest(self.media_key, self.text, given)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where one segment stands: ``extracted``, ``failed``, ``excluded`` or ``pending``.
+
+    A failed one names the step that failed (``ingest`` for a row that could not be used at all), its reason code and
+    message; an excluded one the reason; a pending one the first step that has not been done.
+    """
+
+    name: str
+    step: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class Step(NamedTuple):
+    """One step of extraction: its name, the key of a segment in it, and its result by key (None is success)."""
+
+    name: str
+    key: Callable[[Segment], str]
+    done: Mapping[str, Failure | None]
+
+
+def states(segments: Sequence[Segment], steps: Sequence[Step]) -> list[State]:
+    """The one state of every segment, in the order given.
+
+    An exclusion goes before all else, then the first failure in the order of the steps, then the first step not done.
+    """
+    return [_state(segment, steps) for segment in segments]
+
+
+def funnel(states: Sequence[State]) -> Counter[tuple[str, str, str]]:
+    """How many segments are in each (state, step, reason); the counts add up to the number of segments."""
+    return Counter((state.name, state.step, state.reason) for state in states)
+
+
+def _state(segment: Segment, steps: Sequence[Step]) -> State:
+    if segment.excluded:
+        return State("excluded", reason=segment.excluded)
+    results = [("ingest", segment.failure), *((step.name, step.done.get(step.key(segment))) for step in steps)]
+    for name, failure in results:
+        if failure is not None:
+            return State("failed", name, failure.reason, failure.message)
+    for step in steps:
+        if step.key(segment) not in step.done:
+            return State("pending", step.name)
+    return State("extracted")
+
+
+def to_arrays(segments: Sequence[Segment]) -> dict[str, np.ndarray]:
+    """The table as equally long arrays, one row a segment; ``given_words`` and ``failure`` as JSON."""
+    return {
+        "video": arrays.text([segment.id.video for segment in segments]),
+        "clip": arrays.text([segment.id.clip for segment in segments]),
+        "row": np.array([segment.row for segment in segments], np.int64),
+        "media": arrays.text([segment.media for segment in segments]),
+        "media_sha256": arrays.text([segment.media_sha256 for segment in segments]),
+        "start": np.array([segment.start for segment in segments], np.float64),
+        "end": np.array([segment.end for segment in segments], np.float64),
+        "text": arrays.text([segment.text for segment in segments]),
+        "label": np.array([segment.label for segment in segments], np.float64),
+        "split": arrays.text([segment.split for segment in segments]),
+        "given_words": arrays.text(
+            [json.dumps([astuple(word) for word in segment.given_words]) for segment in segments]
+        ),
+        "failure": arrays.text([json.dumps(segment.failure and astuple(segment.failure)) for segment in segments]),
+        "excluded": arrays.text([segment.excluded for segment in segments]),
+    }
+
+
+def from_arrays(table: Mapping[str, np.ndarray]) -> list[Segment]:
+    """The segments of which ``to_arrays`` made these arrays."""
+    rows = zip(*(values.tolist() for values in table.values()), strict=True)
+    return [_segment(**dict(zip(table, row, strict=True))) for row in rows]
+
+
+def _segment(video: str, clip: str, given_words: str, failure: str, **fields) -> Segment:
+    words = tuple(Word(*word) for word in json.loads(given_words))
+    reason = json.loads(failure)
+    return Segment(SegmentId(video, clip), given_words=words, failure=reason and Failure(*reason), **fields)
 
 
 def _digest(*parts: object) -> str:
