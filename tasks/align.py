@@ -2,60 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
 from storage.schema import Word, fingerprint
-from storage.segments import Segment
-from tasks.extract import Step, commit_missing
-from tasks.features import media, words
-from tasks.progress import Progress
+from tasks.extract import Step, commit_missing, usable
+from tasks.features import media
+from tasks.features.words import ForcedAligner, boundary_errors
 from tasks.workers import Workers
 
 
-def align(
-    store: FeatureStore,
-    workers: Workers,
-    raw: Path,
-    aligner: words.ForcedAligner,
-    segments: Iterable[Segment],
-    trust_given: bool,
-    progress: Progress,
-) -> Step:
-    """Commit the words of every segment that has none yet: those given with the data if trusted, else forced ones."""
+@task(cache_policy=NO_CACHE)
+def align(store: FeatureStore, workers: Workers, raw: Path, trust_given: bool, retry_failures: bool) -> Step:
+    """Commit the words of every segment that has none: those given with the data if trusted, else forced ones."""
+    aligner = ForcedAligner()
     recipe = {"aligner": aligner.recipe(), "trust_given": trust_given}
-    step = Step("words", fingerprint(recipe), lambda segment: segment.speech_key)
+    step = Step("words", fingerprint(recipe))
+    if retry_failures:
+        store.forget_failures("words", step.fingerprint)
     done = store.done("words", step.fingerprint)
-    given = {step.key(s): s.given_words for s in segments if trust_given and s.given_words and step.key(s) not in done}
-    if given:
-        store.append_words(recipe, given)
+    segments = usable(store)
+    given = {step.key(s): s.given_words for s in segments if trust_given and s.given_words}
+    if new := {key: words for key, words in given.items() if key not in done}:
+        store.append_words(recipe, new)
     commit_missing(
-        done=store.done("words", step.fingerprint),
-        arguments={step.key(s): (aligner, raw / s.media, s.start, s.end, s.text.split()) for s in segments},
+        name="align words",
+        done=done,
+        arguments={
+            step.key(s): (aligner, raw / s.media, s.start, s.end, s.text.split())
+            for s in segments
+            if step.key(s) not in given
+        },
         measure=force_align,
         commit=lambda results: store.append_words(recipe, results),
         workers=workers,
-        progress=progress,
     )
     return step
 
 
-def force_align(
-    aligner: words.ForcedAligner, path: Path, start: float, end: float, tokens: list[str]
-) -> tuple[Word, ...]:
+def force_align(aligner: ForcedAligner, path: Path, start: float, end: float, tokens: list[str]) -> tuple[Word, ...]:
     """The words of one segment from its own sound."""
     return aligner.align(media.waveform(path, start, end), tokens)
 
 
-def boundary_errors(store: FeatureStore, words_fingerprint: str, segments: Iterable[Segment]) -> list[float]:
-    """How far forced boundaries lie from given ones, in seconds, over the segments that have both."""
-    reference = {segment.speech_key: segment.given_words for segment in segments if segment.given_words}
-    done = store.done("words", words_fingerprint)
-    aligned = store.words(words_fingerprint, [key for key in reference if key in done and done[key] is None])
-    return [
-        error
-        for key, found in aligned.items()
-        if all(word.source != "given" for word in found)
-        for error in words.boundary_errors(found, reference[key])
+def forced_against_given(store: FeatureStore, words: Step) -> np.ndarray:
+    """How far forced word boundaries lie from given ones, in seconds, over the segments that have both."""
+    given = {words.key(segment): segment.given_words for segment in usable(store) if segment.given_words}
+    done = store.done("words", words.fingerprint)
+    found = store.words(words.fingerprint, [key for key in given if key in done and done[key] is None])
+    errors = [
+        boundary_errors(aligned, given[key])
+        for key, aligned in found.items()
+        if all(word.source != "given" for word in aligned)
     ]
+    return np.concatenate(errors) if errors else np.empty(0)

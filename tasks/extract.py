@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
 from storage.schema import Failure, Frames, Word, fingerprint
@@ -19,13 +22,27 @@ from tasks.workers import Workers
 
 log = logging.getLogger(__name__)
 
-FEATURES = ("glove", "bert", "vision", "audio")
+TEXT_FEATURES = ("glove", "bert")
 COMMIT_SECONDS = 5.0
 """The most work, in seconds, that a killed run has to do again."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """A kind of result that every segment has: ``words`` or a feature, as the recipe of this fingerprint makes it."""
+
+    name: str
+    fingerprint: str
+
+    def key(self, segment: Segment) -> str:
+        """Under which the store knows this segment's result: the same where nothing it depends on differs."""
+        if self.name == "words":
+            return segment.speech_key
+        return segment.text_key if self.name in TEXT_FEATURES else segment.media_key
+
+
 class Instrument(Protocol):
-    """What measures one modality of a segment: its config, its columns and the recipe of both."""
+    """What measures one modality of a segment: its columns, its recipe, and the measuring itself."""
 
     columns: tuple[str, ...]
 
@@ -34,17 +51,8 @@ class Instrument(Protocol):
     def measure(self, *arguments: Any) -> Frames: ...
 
 
-@dataclass(frozen=True)
-class Step:
-    """One kind of result that a segment can have: where it lies in the store and under which key of the segment."""
-
-    name: str
-    fingerprint: str
-    key: Callable[[Segment], str]
-
-
-def instruments(text_encoder: str | None = None, frames_per_second: float | None = None) -> dict[str, Instrument]:
-    """The instruments by feature name; ``text_encoder`` None takes the paper's BERT where it can be had."""
+def instruments(text_encoder: str | None, frames_per_second: float | None) -> dict[str, Instrument]:
+    """The instruments by feature name; without a named text encoder, the paper's BERT where it can be had."""
     encoder = text_encoder or assets.first_available(("bert-base-uncased", "all-MiniLM-L6-v2"))
     return {
         "glove": text.Glove(),
@@ -54,55 +62,60 @@ def instruments(text_encoder: str | None = None, frames_per_second: float | None
     }
 
 
+@task(task_run_name="extract {feature}", cache_policy=NO_CACHE)
 def extract(
-    store: FeatureStore,
-    workers: Workers,
-    raw: Path,
-    feature: str,
-    instrument: Instrument,
-    segments: Iterable[Segment],
-    progress: Progress,
+    store: FeatureStore, workers: Workers, raw: Path, feature: str, instrument: Instrument, retry_failures: bool
 ) -> Step:
     """Measure the segments that the store has no result for, and commit values and failures alike."""
     recipe = instrument.recipe()
-    if feature in ("glove", "bert"):
-        step = Step(feature, fingerprint(recipe), lambda segment: segment.text_key)
-        arguments = {step.key(segment): (segment.text.split(),) for segment in segments}
-    else:
-        step = Step(feature, fingerprint(recipe), lambda segment: segment.media_key)
-        arguments = {step.key(segment): (raw / segment.media, segment.start, segment.end) for segment in segments}
+    step = Step(feature, fingerprint(recipe))
+    if retry_failures:
+        store.forget_failures(feature, step.fingerprint)
     commit_missing(
+        name=f"extract {feature}",
         done=store.done(feature, step.fingerprint),
-        arguments=arguments,
+        arguments={step.key(segment): _arguments(feature, raw, segment) for segment in usable(store)},
         measure=instrument.measure,
         commit=lambda results: store.append(feature, recipe, instrument.columns, results),
         workers=workers,
-        progress=progress,
     )
     return step
 
 
+def usable(store: FeatureStore) -> list[Segment]:
+    """The segments that ingest found nothing wrong with."""
+    return [segment for segment in store.segments() if segment.failure is None and not segment.excluded]
+
+
+def _arguments(feature: str, raw: Path, segment: Segment) -> tuple:
+    if feature in TEXT_FEATURES:
+        return (segment.text.split(),)
+    return (raw / segment.media, segment.start, segment.end)
+
+
 def commit_missing(
+    name: str,
     done: Mapping[str, Failure | None],
     arguments: Mapping[str, tuple],
     measure: Callable[..., Any],
     commit: Callable[[Mapping[str, Frames | tuple[Word, ...] | Failure]], None],
     workers: Workers,
-    progress: Progress,
 ) -> None:
     """Measure what is not done and commit it every few seconds; what was measured is kept however this ends."""
     missing = {key: values for key, values in arguments.items() if key not in done}
-    progress.start(total=len(arguments), done=len(arguments) - len(missing))
+    if not missing:
+        log.info("%s: nothing to do, all %d are in the store", name, len(arguments))
+        return
     uncommitted: dict[str, Any] = {}
     last_commit = time.monotonic()
-    try:
-        for key, result in workers.measure(measure, missing):
-            uncommitted[key] = result
-            if time.monotonic() - last_commit > COMMIT_SECONDS:
+    with Progress(name, total=len(arguments), done=len(arguments) - len(missing)) as progress:
+        try:
+            for key, result in workers.measure(measure, missing):
+                uncommitted[key] = result
+                progress.advance()
+                if time.monotonic() - last_commit > COMMIT_SECONDS:
+                    commit(uncommitted)
+                    uncommitted, last_commit = {}, time.monotonic()
+        finally:
+            if uncommitted:
                 commit(uncommitted)
-                uncommitted, last_commit = {}, time.monotonic()
-            progress.advance()
-    finally:
-        if uncommitted:
-            commit(uncommitted)
-        progress.close()

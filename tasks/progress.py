@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import time
-from uuid import UUID
+from typing import Self
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 from tqdm import tqdm
 
 ARTIFACT_SECONDS = 2.0
+"""How often the bar in Prefect's pages moves."""
 
 
 class Progress:
-    """One step's bar: ``start`` it with the total, ``advance`` it, ``close`` it."""
+    """One step's bar, as a context manager; of ``total`` units, ``done`` were there before."""
 
-    def __init__(self, name: str, unit: str = "segment"):
-        self.name, self.unit = name, unit
-        self._bar: tqdm | None = None
-        self._artifact: UUID | None = None
-        self._updated = 0.0
+    def __init__(self, name: str, total: int, done: int = 0, unit: str = "segment"):
+        self._bar = tqdm(total=total, initial=done, desc=name, unit=unit, dynamic_ncols=True)
+        in_task = TaskRunContext.get() is not None
+        self._artifact = create_progress_artifact(self._percent(), description=name) if in_task else None
+        self._updated = time.monotonic()
 
-    def start(self, total: int, done: int = 0) -> None:
-        self._bar = tqdm(total=total, initial=done, desc=self.name, unit=self.unit, leave=True, dynamic_ncols=True)
-        if done < total and TaskRunContext.get() is not None:
-            self._artifact = create_progress_artifact(self._percent(), description=self.name)
-
-    def advance(self, by: int = 1) -> None:
-        self._bar.update(by)
-        if self._artifact and (time.monotonic() - self._updated > ARTIFACT_SECONDS or self._bar.n == self._bar.total):
+    def advance(self, note: str = "") -> None:
+        """One unit more; ``note`` stands behind the bar."""
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update()
+        if self._artifact and (time.monotonic() - self._updated > ARTIFACT_SECONDS or self._bar.n >= self._bar.total):
             update_progress_artifact(self._artifact, progress=self._percent())
             self._updated = time.monotonic()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
         self._bar.close()
 
     def _percent(self) -> float:

@@ -1,0 +1,93 @@
+"""The command `dmd`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from pydantic import ValidationError
+
+from flows.parameters import RunParameters
+
+app = App(name="dmd", help="Multimodal emotion recognition from video: features, models, results.", version="0.1.0")
+
+Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
+HOME = Path(".dmd")
+DEFAULTS = RunParameters()
+
+
+@app.command
+def run(
+    *, run: Annotated[RunParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = DEFAULTS
+) -> int:
+    """Run the pipeline: raw video (or the sample corpus) to word-aligned features, trained models and a report."""
+    from flows.dmd import dmd
+
+    page = dmd(run)
+    if page is not None:
+        print(f"\nreport: {page}")
+    return 0
+
+
+@app.command
+def sample(folder: Path, *, segments: int = 60, seed: int = 0) -> None:
+    """Make the embedded corpus of talking-head video in FOLDER.
+
+    Parameters
+    ----------
+    folder
+        Where `Raw/` and `label.csv` are written.
+    segments
+        How many segments.
+    seed
+        The same seed makes the same bytes.
+    """
+    from tasks.sample import build
+
+    build(folder, segments, seed)
+
+
+@app.command
+def doctor() -> None:
+    """Say which model files are here, which would be fetched from where, and what this machine trains on."""
+    from flows.doctor import examine
+
+    print(examine())
+
+
+@app.command
+def up(*, home: Home = HOME, port: int = 4200) -> None:
+    """Start Prefect on this machine (server, worker, deployments), for `prefect deployment run dmd/full`.
+
+    Parameters
+    ----------
+    port
+        Where the server listens on the loopback address.
+    """
+    from flows import local_server
+
+    address = local_server.up(home, port)
+    print(f"Prefect is up: {address}\nprefect deployment run dmd/full   runs the pipeline\ndmd down   ends it all")
+
+
+@app.command
+def down(*, home: Home = HOME) -> None:
+    """End what `dmd up` started."""
+    from flows import local_server
+
+    print(f"ended {local_server.down(home)} processes")
+
+
+@app.command
+def status(*, home: Home = HOME) -> int:
+    """Say whether what `dmd up` started is running."""
+    from flows import local_server
+
+    processes = local_server.running(home)
+    for name, process in processes.items():
+        print(f"{name}: running, process {process.pid}, log {home / name}.log")
+    if not processes:
+        print("not up")
+    return 0 if processes else 1

@@ -1,0 +1,81 @@
+"""What a run of the flow takes: one form in Prefect's pages, one option each on the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Stage = Literal["ingest", "align", "extract", "validate", "train"]
+"""The stages in the order in which they run; a report is made of whatever was validated."""
+
+
+class RunParameters(BaseModel):
+    """One run of the pipeline: which data, how far, which models."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: str = Field(
+        "sample",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Name of the data set. `sample` is the embedded corpus, made where it is absent.",
+    )
+    raw: Path | None = Field(
+        None, description="Folder with `label.csv` and `Raw/<video_id>/<clip_id>.mp4`. Not needed for `sample`."
+    )
+    features: Path | None = Field(
+        None, description="A file of word-aligned features (.npz) to start from instead of raw video."
+    )
+    home: Path = Field(
+        default_factory=lambda: Path(os.environ.get("DMD_HOME", ".dmd")),
+        description="Folder in which everything lands: store, models, reports, one folder a data set.",
+    )
+    store: str | None = Field(None, description="URL of the store; by default a folder in `home`.")
+    stop_after: Stage = Field("train", description="The last stage to run.")
+    models: list[str] = Field(["dmd"], min_length=1, description="Models to train, by name.")
+    seeds: list[int] = Field([1111, 1112, 1113], min_length=1, description="One training a model and seed.")
+    text: Literal["glove", "bert"] = Field("glove", description="The text features that models read.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where models train; auto: a GPU if there is one."
+    )
+    dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")
+    trust_word_times: bool | None = Field(
+        None,
+        description="Take word times that come with the data; if not, words are aligned and checked against them. "
+        "By default yes, but not for `sample`.",
+    )
+    text_encoder: str | None = Field(
+        None, description="BERT-family encoder; by default bert-base-uncased, else MiniLM."
+    )
+    frames_per_second: float | None = Field(None, gt=0, description="At most so many video frames; by default all.")
+    min_coverage: float = Field(0.95, ge=0, le=1, description="The least share of segments that must come through.")
+    retry_failures: bool = Field(False, description="Try failed segments again.")
+    segments: int = Field(60, ge=12, description="Segments of the sample corpus, where it is made.")
+
+    @model_validator(mode="after")
+    def _source(self) -> RunParameters:
+        if self.raw is not None and self.features is not None:
+            raise ValueError("give either raw video (raw) or word-aligned features (features), not both")
+        if self.dataset != "sample" and self.raw is None and self.features is None:
+            raise ValueError(f"data set {self.dataset!r} needs raw (a folder of video) or features (a file)")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where this data set's store, models and reports lie."""
+        return self.home.absolute() / self.dataset
+
+    @property
+    def trusts_word_times(self) -> bool:
+        return self.dataset != "sample" if self.trust_word_times is None else self.trust_word_times
+
+    @property
+    def store_url(self) -> str:
+        return self.store or str(self.folder / "store")
+
+    def reaches(self, stage: Stage) -> bool:
+        """Whether the run goes as far as ``stage``."""
+        stages = get_args(Stage)
+        return stages.index(stage) <= stages.index(self.stop_after)

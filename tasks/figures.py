@@ -1,0 +1,169 @@
+"""The report's figures, as SVG text for one page; draw them within ``style()``."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+EDGES = ("L←V", "L←A", "V←L", "V←A", "A←L", "A←V")
+"""The six edges of a graph distillation unit, student ← teacher, in the model's order."""
+SPLIT_COLOURS = {"train": "#4c78a8", "valid": "#f2a541", "test": "#b0413e", "": "#8a8a8a"}
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dmd",
+    "font.family": ["system-ui", "sans-serif"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+}
+
+
+def style():
+    """The look that all figures share, as a context."""
+    return rc_context(STYLE)
+
+
+def funnel(stages: Sequence[tuple[str, int]]) -> str:
+    """Bars of how many segments came through each stage."""
+    names, counts = zip(*stages, strict=True)
+    figure, axes = _figure(7, 0.34 * len(stages) + 0.3)
+    axes.barh(names, counts, color="#4c78a8", height=0.7)
+    for place, count in enumerate(counts):
+        axes.text(count, place, f" {count}", va="center")
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.08 * max(1, *counts))
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    return _svg(figure)
+
+
+def labels(values: np.ndarray, splits: Sequence[str]) -> str:
+    """Histogram of the labels, stacked by split."""
+    figure, axes = _figure(5, 2.4)
+    present = [split for split in SPLIT_COLOURS if split in splits]
+    groups = [values[np.array(splits) == split] for split in present]
+    axes.hist(
+        groups,
+        bins=np.linspace(-3.25, 3.25, 14),
+        stacked=True,
+        color=[SPLIT_COLOURS[split] for split in present],
+        label=[split or "no split" for split in present],
+    )
+    axes.set(xlabel="label", ylabel="segments")
+    axes.legend()
+    return _svg(figure)
+
+
+def lengths(words: np.ndarray) -> str:
+    """Histogram of how many words a segment has."""
+    figure, axes = _figure(5, 2.4)
+    axes.hist(words, bins=min(40, max(1, int(words.max()))), color="#4c78a8")
+    axes.set(xlabel="words in a segment", ylabel="segments")
+    return _svg(figure)
+
+
+def boundary_errors(seconds: np.ndarray) -> str:
+    """Share of word boundaries within a distance of the true ones."""
+    figure, axes = _figure(5, 2.4)
+    ordered = np.sort(seconds) * 1000
+    axes.step(ordered, np.arange(1, len(ordered) + 1) / len(ordered), where="post", color="#4c78a8")
+    axes.axvline(50, color="#8a8a8a", linestyle=":", linewidth=1)
+    axes.set(xlabel="distance from the true boundary, ms", ylabel="share of boundaries", ylim=(0, 1.02), xlim=(0, 200))
+    return _svg(figure)
+
+
+def training_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], best: Mapping[str, int]) -> str:
+    """Training loss and valid MAE by epoch, a line a run; the epoch that was kept is marked."""
+    figure = Figure(figsize=(8.4, 2.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, history in runs.items():
+        epochs = np.arange(1, len(history["valid_mae"]) + 1)
+        left.plot(epochs, history["train_loss"], linewidth=1.2)
+        (line,) = right.plot(epochs, history["valid_mae"], linewidth=1.2, label=name)
+        kept = best[name]
+        right.plot(kept, history["valid_mae"][kept - 1], "o", color=line.get_color(), markersize=4)
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.set(xlabel="epoch", ylabel="valid MAE (● kept)")
+    right.legend(fontsize=8)
+    return _svg(figure)
+
+
+def graph_edges(units: Mapping[str, np.ndarray], priors: Mapping[str, np.ndarray]) -> str:
+    """Edge weights by epoch, a panel a graph distillation unit; [epochs, 6] each, the prior dotted beside them."""
+    figure = Figure(figsize=(8.4, 2.8), layout="constrained")
+    panels = figure.subplots(1, len(units), sharey=True, squeeze=False)[0]
+    for axes, (name, weights) in zip(panels, units.items(), strict=True):
+        for edge in range(len(EDGES)):
+            (line,) = axes.plot(np.arange(1, len(weights) + 1), weights[:, edge], label=EDGES[edge], linewidth=1.3)
+            axes.axhline(priors[name][edge], color=line.get_color(), linestyle=":", linewidth=0.8)
+        axes.set(title=name, xlabel="epoch")
+    panels[0].set_ylabel("mean edge weight")
+    panels[-1].legend(ncols=2, fontsize=8)
+    return _svg(figure)
+
+
+def predictions(truth: np.ndarray, predicted: np.ndarray) -> str:
+    """Test predictions against labels."""
+    figure, axes = _figure(3.4, 3.2)
+    axes.plot([-3, 3], [-3, 3], color="#8a8a8a", linewidth=0.8, linestyle=":")
+    axes.scatter(truth, predicted, s=12, color="#4c78a8", alpha=0.7, linewidths=0)
+    axes.set(xlabel="label", ylabel="prediction (mean over seeds)", xlim=(-3.2, 3.2), ylim=(-3.2, 3.2))
+    return _svg(figure)
+
+
+def aligned_segment(
+    waveform: np.ndarray,
+    sample_rate: int,
+    faces: Sequence[tuple[float, np.ndarray]],
+    words: Sequence[tuple[str, float, float]],
+    tracks: Mapping[str, np.ndarray],
+) -> str:
+    """One segment along its time: faces, sound, words, and for each track one value a word (scaled to [0, 1])."""
+    seconds = len(waveform) / sample_rate
+    figure = Figure(figsize=(9.5, 4.2), layout="constrained")
+    strip, sound, grid = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1, 0.32 * max(2, len(tracks))))
+    width = seconds / max(1, len(faces))
+    for place, (_, picture) in enumerate(faces):
+        strip.imshow(picture, extent=(place * width, (place + 1) * width, 0, 1), aspect="auto")
+    strip.set(xlim=(0, seconds), ylim=(0, 1))
+    strip.axis("off")
+    block = max(1, len(waveform) // 1500)
+    trimmed = waveform[: len(waveform) // block * block].reshape(-1, block)
+    times = np.arange(len(trimmed)) * block / sample_rate
+    sound.fill_between(times, trimmed.min(axis=1), trimmed.max(axis=1), color="#4c78a8", linewidth=0)
+    top = 1.25 * max(1e-3, float(np.abs(waveform).max()))
+    for text, start, end in words:
+        sound.axvspan(start, end, color="#f2a541", alpha=0.18, linewidth=0)
+        sound.axvline(start, color="#f2a541", linewidth=0.7)
+        sound.text((start + end) / 2, top, text, ha="center", va="bottom", fontsize=8, rotation=35)
+    sound.set(ylim=(-top, top), yticks=[])
+    sound.set_ylabel("sound")
+    edges = sorted({0.0, seconds, *(time for _, start, end in words for time in (start, end))})
+    middle = (np.array(edges[1:]) + np.array(edges[:-1])) / 2
+    cells = np.full((len(tracks), len(middle)), np.nan)
+    for row, track in enumerate(tracks.values()):
+        for (_, start, end), value in zip(words, track, strict=True):
+            cells[row, (middle >= start) & (middle < end)] = value
+    grid.pcolormesh(edges, np.arange(len(tracks) + 1), cells, vmin=0, vmax=1, cmap="viridis")
+    grid.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=8)
+    grid.set_xlabel("seconds from the segment's start")
+    return _svg(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return re.sub(r"^.*?(?=<svg)", "", buffer.getvalue(), flags=re.DOTALL)

@@ -1,0 +1,217 @@
+"""The report of a run: one self-contained page of what the data set holds and what the models make of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from storage.feature_store import FeatureStore, Published
+from storage.schema import AlignedDataset
+from storage.segments import Segment, State, states
+from tasks import figures
+from tasks.align import forced_against_given
+from tasks.evaluate import METRICS, Row
+from tasks.features import media
+from tasks.validate import Verdict
+
+FACES = 10
+TRACKS_PER_FEATURE = 4
+
+
+@task(cache_policy=NO_CACHE)
+def report(
+    store: FeatureStore,
+    dataset: str,
+    fingerprints: Mapping[str, str],
+    verdict: Verdict,
+    published: Published | None,
+    rows: Sequence[Row],
+    runs: Sequence[Path],
+    raw: Path | None,
+    folder: Path,
+) -> Path:
+    """Write ``folder/report.html`` and return its path.
+
+    ``fingerprints`` name the results of each step of extraction; an imported data set has none, and no ``raw`` video.
+    """
+    data = store.aligned(dataset, at="staging")
+    with figures.style():
+        sections = dataset_section(data, store, fingerprints) | results_section(rows, runs)
+        if raw is not None:
+            segments = store.segments()
+            sections |= funnel_section(store, segments, fingerprints, len(data.ids))
+            sections |= boundaries_section(forced_against_given(store, fingerprints["words"]))
+            sections |= example_section(data, segments, raw)
+    failed = [check for check in verdict.checks if not check.passed]
+    template = Environment(loader=PackageLoader("tasks"), autoescape=True).get_template("report.html")
+    page = template.render(
+        **sections,
+        name=folder.name,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        published=published,
+        verdict=verdict,
+        failed_checks=failed,
+        passed_checks=len(verdict.checks) - len(failed),
+        docs=os.path.relpath(verdict.docs, folder),
+    )
+    path = _write(folder / "report.html", page)
+    create_link_artifact(path.as_uri(), link_text=str(path), key="report", description="The report of the run.")
+    return path
+
+
+def dataset_section(data: AlignedDataset, store: FeatureStore, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    """How many segments and words of which split and label, and what each feature measured."""
+    splits, videos, lengths = np.array(data.splits), np.array(data.videos), np.diff(data.offsets)
+    counts = []
+    for split in dict.fromkeys((*(name for name in ("train", "valid", "test") if name in splits), *data.splits)):
+        among = splits == split
+        labels = data.labels[among & np.isfinite(data.labels)]
+        counts.append(
+            {
+                "split": split or "none",
+                "segments": int(among.sum()),
+                "videos": len(set(videos[among])),
+                "words": int(lengths[among].sum()),
+                "mean label": f"{labels.mean():+.2f}" if len(labels) else "",
+            }
+        )
+    features = [
+        {
+            "name": name,
+            "columns": values.shape[1],
+            "measured": float(data.masks[name].mean()),
+            "recipe": json.dumps(store.recipe(name, fingerprints[name])) if name in fingerprints else "imported",
+        }
+        for name, values in data.features.items()
+    ]
+    create_table_artifact(counts, key="dataset", description="Segments and words by split.")
+    labelled = np.isfinite(data.labels)
+    return {
+        "total": {"segments": len(data.ids), "videos": len(set(data.videos)), "words": len(data.words)},
+        "splits": counts,
+        "features": features,
+        "label_figure": figures.labels(data.labels[labelled], splits[labelled]) if labelled.any() else "",
+        "length_figure": figures.lengths(lengths),
+    }
+
+
+def funnel_section(
+    store: FeatureStore, segments: Sequence[Segment], fingerprints: Mapping[str, str], used: int
+) -> dict[str, Any]:
+    """How many rows of the label file came through each step, and why the others did not."""
+    found = states(segments, [store.step(name, identity) for name, identity in fingerprints.items()])
+    lost_at = Counter(state.step for state in found if state.name in ("failed", "pending"))
+    stages = [("rows of the label file", len(found))]
+    left = len(found) - sum(state.name == "excluded" for state in found)
+    for step, title in {"ingest": "found and readable"} | {name: _TITLES[name] for name in fingerprints}.items():
+        left -= lost_at[step]
+        stages.append((title, left))
+    stages.append(("used", used))
+    losses = Counter((s.step or "label file", s.reason or s.name) for s in found if s.name != "extracted")
+    create_table_artifact([{"stage": stage, "segments": count} for stage, count in stages], key="funnel")
+    return {
+        "funnel_figure": figures.funnel(stages),
+        "losses": [{"count": count, "step": step, "reason": why} for (step, why), count in losses.most_common()],
+        "lost": [_loss(segment, state) for segment, state in zip(segments, found, strict=True) if state.reason],
+    }
+
+
+_TITLES = {
+    "words": "words aligned",
+    "glove": "words looked up (GloVe)",
+    "bert": "text encoded (BERT)",
+    "vision": "face measured",
+    "audio": "voice measured",
+}
+
+
+def _loss(segment: Segment, state: State) -> dict[str, str]:
+    return {"id": str(segment.id), "row": segment.row, "reason": state.reason, "message": state.message}
+
+
+def boundaries_section(errors: np.ndarray) -> dict[str, Any]:
+    """How far forced word boundaries lie from the true ones, where those are known; ``errors`` in seconds."""
+    if not len(errors):
+        return {}
+    milliseconds = 1000 * np.abs(errors)
+    return {
+        "boundary_figure": figures.boundary_errors(np.abs(errors)),
+        "boundaries": {
+            "count": len(errors),
+            "median": float(np.median(milliseconds)),
+            "p90": float(np.percentile(milliseconds, 90)),
+            "within_50": 100 * float((milliseconds <= 50).mean()),
+        },
+    }
+
+
+def results_section(rows: Sequence[Row], runs: Sequence[Path]) -> dict[str, Any]:
+    """The results table with every run, training curves, predictions, and the edges that DMD learned."""
+    if not runs:
+        return {}
+    results = [json.loads((run / "result.json").read_text()) for run in runs]
+    histories = [json.loads((run / "history.json").read_text()) for run in runs]
+    names = [f"{result['model']} {result['seed']}" for result in results]
+    best = {name: result["best_epoch"] for name, result in zip(names, results, strict=True)}
+    section = {
+        "results": rows,
+        "metrics": METRICS,
+        "runs": results,
+        "curve_figure": figures.training_curves(dict(zip(names, histories, strict=True)), best),
+    }
+    return section
+
+
+def example_section(data: AlignedDataset, segments: Sequence[Segment], raw: Path) -> dict[str, Any]:
+    """One segment of the test split (or the first one) with its faces, sound, words and strongest feature columns."""
+    place = next((i for i, split in enumerate(data.splits) if split == "test"), 0)
+    segment = next(segment for segment in segments if str(segment.id) == data.ids[place])
+    path = raw / segment.media
+    waveform = media.waveform(path, segment.start, segment.end)
+    seconds = len(waveform) / media.SAMPLE_RATE
+    pictures = list(media.frames(path, segment.start, segment.end, frames_per_second=FACES / seconds))
+    rows = slice(data.offsets[place], data.offsets[place + 1])
+    words = list(zip(data.words[rows], data.starts[rows], data.ends[rows], strict=True))
+    return {
+        "example": {
+            "id": data.ids[place],
+            "text": " ".join(data.words[rows]),
+            "label": float(data.labels[place]) if np.isfinite(data.labels[place]) else None,
+        },
+        "example_figure": figures.aligned_segment(
+            waveform, media.SAMPLE_RATE, pictures[:FACES], words, _tracks(data, rows)
+        ),
+    }
+
+
+def _tracks(data: AlignedDataset, rows: slice) -> dict[str, np.ndarray]:
+    """For face and voice, the columns that vary most for their range, scaled to [0, 1] over the data set."""
+    tracks = {}
+    for name in ("vision", "audio"):
+        values, measured = data.features[name], data.masks[name]
+        low, high = np.percentile(values[measured], (2, 98), axis=0)
+        scaled = np.clip((values - low) / np.where(high > low, high - low, 1), 0, 1)
+        scaled[~measured] = np.nan
+        spread = np.where(high > low, np.nanstd(scaled, axis=0), 0)
+        for column in np.argsort(-spread)[:TRACKS_PER_FEATURE]:
+            tracks[data.columns[name][column]] = scaled[rows, column]
+    return tracks
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path

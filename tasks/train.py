@@ -1,0 +1,73 @@
+"""Training: every model and seed on a published data set, each in a folder of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+import dmd_model
+from dmd_model.batch import Samples, Sequences
+from dmd_model.fit import fit
+from storage.feature_store import FeatureStore
+from storage.schema import AlignedDataset, fingerprint
+from tasks.progress import Progress
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test")
+
+
+@task(cache_policy=NO_CACHE)
+def train(
+    store: FeatureStore, dataset: str, models: Sequence[str], seeds: Sequence[int], text: str, device: str, folder: Path
+) -> list[Path]:
+    """Train what was not trained yet on this data by this code; return the folder of every model and seed.
+
+    A data set without labels in every split trains nothing, by rule, and says so.
+    """
+    data = store.aligned(dataset)
+    samples = {split: split_samples(data, split, text) for split in SPLITS}
+    if empty := [split for split in SPLITS if not len(samples[split])]:
+        log.warning("no training: %s has no labelled segment in the split %s", dataset, ", ".join(empty))
+        return []
+    code = _code_digest()
+    runs = []
+    for model in models:
+        for seed in seeds:
+            identity = fingerprint({"model": model, "seed": seed, "data": dataset, "text": text, "code": code})
+            run = folder / model / identity
+            if (run / "result.json").exists():
+                log.info("%s with seed %d: trained already, in %s", model, seed, run)
+            else:
+                with Progress(f"train {model}, seed {seed}", total=max_epochs, unit="epoch") as progress:
+                    fit(model, samples, seed=seed, device=device, folder=run, on_epoch=progress.advance)
+            runs.append(run)
+    return runs
+
+
+def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
+    """The labelled segments of one split, with ``text`` (glove or bert) as their text features."""
+    chosen = np.flatnonzero((np.array(data.splits) == split) & np.isfinite(data.labels))
+    lengths = np.diff(data.offsets)[chosen]
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    rows = np.arange(offsets[-1]) + np.repeat(data.offsets[chosen] - offsets[:-1], lengths)
+
+    def sequences(feature: str) -> Sequences:
+        return Sequences(data.features[feature][rows], offsets, data.masks[feature][rows], data.columns[feature])
+
+    ids = tuple(data.ids[place] for place in chosen)
+    return Samples(ids, data.labels[chosen], sequences(text), sequences("vision"), sequences("audio"))
+
+
+def _code_digest() -> str:
+    """Of every module of the model: other code makes other models."""
+    sha256 = hashlib.sha256()
+    for path in sorted(Path(dmd_model.__file__).parent.rglob("*.py")):
+        sha256.update(path.read_bytes())
+    return sha256.hexdigest()[:16]
