@@ -65,7 +65,7 @@ class FeatureStore:
 
     @contextmanager
     def coordinating(self) -> Iterator[None]:
-        """Keep every other process from committing; StoreError names the one that does. Writing takes the lock itself."""
+        """Keep every other process from committing; StoreError names the one that does. Writing takes it itself."""
         with self._location.lock():
             yield
 

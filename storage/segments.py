@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -31,11 +31,11 @@ class SegmentId:
 class Segment:
     """One labelled stretch of a video, as the label file gives it.
 
-    ``row`` is the line of the label file; ``media`` a path relative to the raw folder; ``media_sha256`` the hash of that
-    file's bytes; ``start`` and ``end`` seconds within it (``end`` is infinite for "to the end"); ``label`` is NaN and
-    ``split`` empty where there is none; ``given_words`` are word times that came with the data. ``failure`` is set where
-    the row cannot be used at all (no media, a bad id, ...); ``excluded`` is a short reason where it is left out on
-    purpose (``duplicate``, ...). Such rows stay in the table and are never extracted.
+    ``row`` is the line of the label file; ``media`` a path relative to the raw folder; ``media_sha256`` the hash of
+    that file's bytes; ``start`` and ``end`` seconds within it (``end`` is infinite for "to the end"); ``label`` is NaN
+    and ``split`` empty where there is none; ``given_words`` are word times that came with the data. ``failure`` is set
+    where the row cannot be used at all (no media, a bad id, ...); ``excluded`` is a short reason where it is left out
+    on purpose (``duplicate``, ...). Such rows stay in the table and are never extracted.
     """
 
     id: SegmentId
@@ -129,10 +129,8 @@ def to_arrays(segments: Sequence[Segment]) -> dict[str, np.ndarray]:
         "text": arrays.text([segment.text for segment in segments]),
         "label": np.array([segment.label for segment in segments], np.float64),
         "split": arrays.text([segment.split for segment in segments]),
-        "given_words": arrays.text(
-            [json.dumps([astuple(word) for word in segment.given_words]) for segment in segments]
-        ),
-        "failure": arrays.text([json.dumps(segment.failure and astuple(segment.failure)) for segment in segments]),
+        "given_words": arrays.text([json.dumps([vars(word) for word in segment.given_words]) for segment in segments]),
+        "failure": arrays.text([json.dumps(segment.failure and vars(segment.failure)) for segment in segments]),
         "excluded": arrays.text([segment.excluded for segment in segments]),
     }
 
@@ -144,9 +142,9 @@ def from_arrays(table: Mapping[str, np.ndarray]) -> list[Segment]:
 
 
 def _segment(video: str, clip: str, given_words: str, failure: str, **fields) -> Segment:
-    words = tuple(Word(*word) for word in json.loads(given_words))
-    reason = json.loads(failure)
-    return Segment(SegmentId(video, clip), given_words=words, failure=reason and Failure(*reason), **fields)
+    words = tuple(Word(**word) for word in json.loads(given_words))
+    why = json.loads(failure)
+    return Segment(SegmentId(video, clip), given_words=words, failure=why and Failure(**why), **fields)
 
 
 def _digest(*parts: object) -> str:
