@@ -1,0 +1,195 @@
+"""What a run leaves in its folder, and how it is read again.
+
+========================  =====================================================================================
+``config.json``           model name, config, protocol, seed, columns, digest of the data, standardiser; written first
+``epoch-*.safetensors``   the two last epochs of a run that has not ended: enough to go on as if never broken off
+``history.json``          one record an epoch
+``model.safetensors``     the selected weights
+``result.json``           metrics and predictions; written last, so it is there if and only if the run has ended
+========================  =====================================================================================
+
+Every file appears whole or not at all. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from dmd_model.batch import Standardiser
+from dmd_model.registry import MODELS, configure
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointError(ValueError):
+    """A folder that holds another run, or no run; the message says what differs."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is: all that decides its outcome. ``data`` is a digest of the samples."""
+
+    model: str
+    config: Any
+    training: Any
+    seed: int
+    columns: dict[str, tuple[str, ...]]
+    data: str
+    standardiser: Standardiser
+
+    def build(self) -> nn.Module:
+        return MODELS[self.model].build(self.config, tuple(len(names) for names in self.columns.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        arrays = {part: {name: values.tolist() for name, values in getattr(self.standardiser, part).items()}
+                  for part in ("means", "scales")}  # fmt: skip
+        return {
+            "model": self.model, "config": asdict(self.config), "training": asdict(self.training), "seed": self.seed,
+            "columns": self.columns, "data": self.data, "standardiser": arrays,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Run:
+        config, training = configure(record["model"], {**record["config"], **record["training"]})
+        arrays = {part: {name: np.array(values, np.float32) for name, values in record["standardiser"][part].items()}
+                  for part in ("means", "scales")}  # fmt: skip
+        columns = {name: tuple(names) for name, names in record["columns"].items()}
+        return cls(record["model"], config, training, record["seed"], columns, record["data"], Standardiser(**arrays))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its selected weights, in evaluation mode, and the run that made it."""
+
+    model: nn.Module
+    run: Run
+
+
+def claim(folder: Path, run: Run) -> None:
+    """Make ``folder`` the run's own. Raises CheckpointError, and changes nothing, where it holds another run."""
+    record = json.loads(json.dumps(run.to_json()))
+    path = folder / "config.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+        return
+    if differing := list(_differences(read_json(path), record)):
+        raise CheckpointError(f"{folder} holds another run, which differs in {', '.join(differing[:8])}: "
+                              "train in another folder, or remove this one")  # fmt: skip
+
+
+def load(folder: Path, device: str | torch.device = "cpu") -> Trained:
+    """A trained model, ready to predict. Raises CheckpointError where the run in ``folder`` has not ended."""
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).exists():
+            raise CheckpointError(f"{folder} has no {name}: there is no trained model in it")
+    run = Run.from_json(read_json(folder / "config.json"))
+    model = run.build()
+    try:
+        model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / 'model.safetensors'} is not a model of its config.json: {error}") from error
+    return Trained(model.to(device).eval(), run)
+
+
+def save_model(folder: Path, weights: dict[str, Tensor]) -> None:
+    write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
+
+
+def save_epoch(folder: Path, epoch: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write one epoch's checkpoint; the one before it is kept, older ones are removed.
+
+    The name carries a digest of the bytes, so that one rename publishes both.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(tensors, metadata={"state": json.dumps(state)})
+    write_bytes(folder / f"epoch-{epoch:05d}-{_digest(content)}.safetensors", content)
+    for old in _epochs(folder)[2:]:
+        old.unlink()
+
+
+def last_epoch(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and state of the newest whole checkpoint; a torn one is passed over with a warning. None: there is none."""
+    for path in _epochs(folder):
+        if _digest(path.read_bytes()) != path.stem.split("-")[2]:
+            logger.warning("%s is damaged: going back to the checkpoint before it", path)
+            continue
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["state"])
+    return None
+
+
+def remove_epochs(folder: Path) -> None:
+    for path in _epochs(folder):
+        path.unlink()
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Numbers that are not finite are written as null, for JSON has none."""
+    write_bytes(path, (json.dumps(_finite(record), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, also if the machine loses power."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _epochs(folder: Path) -> list[Path]:
+    """Checkpoints of epochs, newest first."""
+    return sorted(folder.glob("epoch-*.safetensors"), reverse=True)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _differences(there: Any, wanted: Any, name: str = "") -> list[str]:
+    """Names of the entries in which two JSON records differ."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        return [
+            difference
+            for key in sorted(set(there) | set(wanted))
+            for difference in _differences(there.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    if there == wanted:
+        return []
+    short = not isinstance(there, list) and not isinstance(wanted, list)
+    return [f"{name} ({there!r}, not {wanted!r})" if short else name]
