@@ -1,0 +1,158 @@
+"""What is said: a vector for each word of a transcript."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import ClassVar
+
+import numpy as np
+
+from storage.schema import Frames
+from tasks.assets import ASSETS, fetch
+
+GLOVE = "glove.6B.50d"
+GLOVE_DIMENSION = 50
+
+
+@dataclass(frozen=True)
+class Glove:
+    """GloVe vectors (Pennington et al., 2014), looked up in lower case."""
+
+    columns: ClassVar[tuple[str, ...]] = tuple(f"glove{i}" for i in range(GLOVE_DIMENSION))
+
+    def recipe(self) -> dict:
+        return {"code": 1, GLOVE: ASSETS[GLOVE].sha256}
+
+    def measure(self, tokens: Sequence[str]) -> Frames:
+        """One row a token. A token of several known parts (``it's``, ``well-known``) has their mean; an unknown one
+        has zeros and mask False. ``times`` are positions."""
+        rows_of, vectors = _glove()
+        values = np.zeros((len(tokens), GLOVE_DIMENSION), np.float32)
+        mask = np.zeros(len(tokens), bool)
+        for position, token in enumerate(tokens):
+            if rows := [rows_of[part] for part in _known_parts(token, rows_of)]:
+                values[position] = vectors[rows].mean(axis=0)
+                mask[position] = True
+        return Frames(values, np.arange(len(tokens), dtype=np.float64), mask)
+
+
+def _known_parts(token: str, vocabulary: dict[str, int]) -> list[str]:
+    """The largest parts of a token that are in the vocabulary: all of it, else its pieces as GloVe's tokenizer cut them."""
+    plain = unicodedata.normalize("NFKC", token).lower().replace("’", "'")
+    word = plain.strip("\"'`.,;:!?()[]{}<>*_-…“”‘")
+    for candidate in (word, plain):
+        if candidate in vocabulary:
+            return [candidate]
+    # Stanford's tokenizer writes "do n't", "it 's"; hyphens and slashes join words.
+    pieces = re.sub(r"(n't|'(?:s|m|re|ve|ll|d))$", r" \1", word)
+    return [piece for piece in re.split(r"[\s\-–—/.]+", pieces) if piece in vocabulary]
+
+
+@cache
+def _glove() -> tuple[dict[str, int], np.ndarray]:
+    """(word -> row, vectors float32 [400,000, 50]); the vectors stay on disk until they are used."""
+    import pyarrow.parquet
+
+    folder = fetch(GLOVE)
+    words = pyarrow.parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
+    vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
+    return {word: row for row, word in enumerate(words)}, vectors
+
+
+@dataclass(frozen=True)
+class Bert:
+    """Last hidden states of a BERT-family encoder; a word has the mean of its pieces.
+
+    ``encoder`` is the asset's name. A text longer than the encoder can read is read in windows that overlap by half; a
+    piece in two of them has the mean of both.
+    """
+
+    encoder: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"hidden{i}" for i in range(_hidden_size(self.encoder)))
+
+    def recipe(self) -> dict:
+        return {
+            "encoder": self.encoder,
+            "code": 1,
+            "torch": version("torch").split("+")[0],  # the build (cpu, cuda) does not matter
+            "transformers": version("transformers"),
+            "sha256": ASSETS[self.encoder].sha256,
+        }
+
+    def measure(self, tokens: Sequence[str]) -> Frames:
+        """Frames [W, H], one row a token; zeros and mask False for one of which the tokenizer keeps nothing.
+
+        ``times`` are positions.
+        """
+        sums = np.zeros((len(tokens), _hidden_size(self.encoder)))
+        counts = np.zeros(len(tokens), np.int64)
+        for positions, states in _windows(self.encoder, tokens):
+            np.add.at(sums, positions, states)
+            np.add.at(counts, positions, 1)
+        values = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+        return Frames(values, np.arange(len(tokens), dtype=np.float64), counts > 0)
+
+
+def _windows(encoder: str, tokens: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(position of the token int64 [P], hidden state float32 [P, H]) of the word pieces of each window."""
+    if not tokens:
+        return
+    import torch
+
+    tokenizer, model = _encoder(encoder)
+    limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    windows = tokenizer(
+        list(tokens),
+        is_split_into_words=True,
+        truncation=True,
+        max_length=limit,
+        stride=limit // 2,
+        return_overflowing_tokens=True,
+    )
+    for number, piece_ids in enumerate(windows["input_ids"]):
+        with torch.inference_mode(), _one_thread():
+            states = model(torch.tensor([piece_ids])).last_hidden_state[0].numpy()  # [P, H]
+        tokens_of_pieces = windows.word_ids(number)  # None for the marks of beginning and end
+        kept = [piece for piece, token in enumerate(tokens_of_pieces) if token is not None]
+        yield np.array([tokens_of_pieces[piece] for piece in kept], np.int64), states[kept]
+
+
+@cache
+def _hidden_size(encoder: str) -> int:
+    return json.loads((fetch(encoder) / "config.json").read_text())["hidden_size"]
+
+
+@cache
+def _encoder(encoder: str):
+    """(tokenizer, model) of an encoder, from its folder alone."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    folder = fetch(encoder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = transformers.AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    return tokenizer, model.eval()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Segments run in parallel, not the parts of one; and sums in another order would be other numbers."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
