@@ -86,7 +86,9 @@ class Samples:
             raise DataError(f"{name}: mask of length {len(sequences.mask)} for {len(values)} rows")
         empty = np.flatnonzero(np.diff(offsets) < 1)
         if len(empty):
-            raise DataError(f"{name}: segment {self.ids[empty[0]]} has no words ({len(empty)} such segments): leave them out")
+            raise DataError(
+                f"{name}: segment {self.ids[empty[0]]} has no words ({len(empty)} such segments): leave them out"
+            )
         rows, columns = np.nonzero(~np.isfinite(values))
         if len(rows):
             segment = self.ids[int(np.searchsorted(offsets, rows[0], side="right")) - 1]
@@ -152,7 +154,9 @@ class DeviceSamples:
         for limit, (name, sequences) in zip(longest, samples.modalities.items(), strict=True):
             counts = np.diff(sequences.offsets)
             if cut := int((counts > limit).sum()):
-                logger.warning("%s: %d of %d segments are longer than %d words and are cut", name, cut, len(counts), limit)
+                logger.warning(
+                    "%s: %d of %d segments are longer than %d words and are cut", name, cut, len(counts), limit
+                )
             # row 0 is zero: it is what padding reads
             values = np.concatenate([np.zeros_like(sequences.values[:1]), sequences.values])
             self.values.append(torch.as_tensor(values, dtype=torch.float32, device=device))
@@ -170,7 +174,9 @@ class DeviceSamples:
         lengths = self.lengths[:, chosen]
         padded = []
         for m in range(3):
-            steps = torch.arange(self.longest[m] if self.fixed else int(self.counts[m, indices].max()), device=chosen.device)
+            steps = torch.arange(
+                self.longest[m] if self.fixed else int(self.counts[m, indices].max()), device=chosen.device
+            )
             rows = self.starts[m][chosen, None] + steps
             padded.append(self.values[m][torch.where(steps < lengths[m, :, None], rows, 0)])  # [B, T_m, D_m]
         return Batch(tuple(self.ids[i] for i in indices), *padded, lengths, self.labels[chosen])

@@ -80,9 +80,7 @@ def read_result(folder: Path) -> Result:
     """A finished run. Raises CheckpointError where there is none."""
     if not (folder / "result.json").exists():
         raise checkpoint.CheckpointError(f"{folder} has no result.json: there is no finished run in it")
-    return Result(
-        folder, checkpoint.read_json(folder / "result.json"), checkpoint.read_json(folder / "history.json")
-    )
+    return Result(folder, checkpoint.read_json(folder / "result.json"), checkpoint.read_json(folder / "history.json"))
 
 
 def predict(trained: Trained, samples: Samples) -> np.ndarray:
@@ -220,7 +218,9 @@ class _Fit:
         moments = self.optimiser.state_dict()["state"]
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
-        tensors |= {f"optimiser/{number}/{key}": value for number, state in moments.items() for key, value in state.items()}
+        tensors |= {
+            f"optimiser/{number}/{key}": value for number, state in moments.items() for key, value in state.items()
+        }
         state = {
             "history": self.history, "best_epoch": self.best_epoch, "best_mae": self.best_mae, "seconds": self.seconds,
             "schedule": self.schedule.state_dict(), "learning_rate": self.optimiser.param_groups[0]["lr"],

@@ -42,12 +42,16 @@ def from_official_state_dict(model: DMD, state: Mapping[str, Tensor]) -> None:
     places = official_parameters(model)
     given = {name: value for name, value in state.items() if not _ignored(name)}
     if missing := sorted(set(places) - set(given)):
-        raise ValueError(f"not an official checkpoint of this config: {len(missing)} tensors are missing, {missing[:5]}")
+        raise ValueError(
+            f"not an official checkpoint of this config: {len(missing)} tensors are missing, {missing[:5]}"
+        )
     if unknown := sorted(set(given) - set(places)):
         raise ValueError(f"not an official checkpoint of this config: {len(unknown)} unknown tensors, {unknown[:5]}")
     for name, (parameter, take) in places.items():
         if given[name].shape != take(parameter).shape:
-            raise ValueError(f"{name} has shape {tuple(given[name].shape)}; this config has {tuple(take(parameter).shape)}")
+            raise ValueError(
+                f"{name} has shape {tuple(given[name].shape)}; this config has {tuple(take(parameter).shape)}"
+            )
     with torch.no_grad():
         for name, (parameter, take) in places.items():
             take(parameter).copy_(given[name])

@@ -42,7 +42,9 @@ def configure(name: str, overrides: Mapping[str, object] | None = None) -> tuple
     changes = {key: _tuples(value) for key, value in (overrides or {}).items()}
     known = [{field.name for field in fields(part)} for part in (entry.config, entry.training)]
     if unknown := sorted(set(changes) - known[0] - known[1]):
-        raise ValueError(f"{name} has no setting {', '.join(unknown)}; there are {', '.join(sorted(known[0] | known[1]))}")
+        raise ValueError(
+            f"{name} has no setting {', '.join(unknown)}; there are {', '.join(sorted(known[0] | known[1]))}"
+        )
     return tuple(
         replace(part, **{key: value for key, value in changes.items() if key in names})
         for part, names in zip((entry.config, entry.training), known, strict=True)

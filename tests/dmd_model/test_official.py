@@ -1,6 +1,7 @@
 """The official preset computes what the official code computes: its numbers are in tests/golden."""
 
 import ast
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,37 @@ def test_every_gradient_equals_the_official_one(golden):
     assert set(named) == set(expected)
     for name, value in expected.items():
         assert_equal(named[name], value, 1e-4, name)
+
+
+def test_an_official_file_is_loaded_by_names(golden, tmp_path):
+    state = golden.under("model/")
+    torch.save(state, tmp_path / "dmd.pth")
+    fresh = DMD(golden.model.config, tuple(golden.settings["dims"][letter] for letter in LETTERS)).eval()
+    load_official(fresh, tmp_path / "dmd.pth")
+    assert torch.equal(fresh(golden.batch).prediction, golden.output.prediction)
+
+
+def test_a_checkpoint_of_another_shape_is_refused_and_changes_nothing(golden):
+    state = golden.under("model/")
+    before = [parameter.detach().clone() for parameter in golden.model.parameters()]
+    for change, sentence in (
+        (lambda s: s.pop("proj1.weight"), r"1 tensors are missing, \['proj1.weight'\]"),
+        (lambda s: s.update(extra=torch.zeros(1)), r"1 unknown tensors, \['extra'\]"),
+        (lambda s: s.update({"encoder_c.weight": torch.zeros(3, 3, 1)}), r"encoder_c.weight has shape \(3, 3, 1\)"),
+    ):
+        broken = dict(state)
+        change(broken)
+        with pytest.raises(ValueError, match=sentence):
+            from_official_state_dict(golden.model, broken)
+    assert all(torch.equal(a, b) for a, b in zip(before, golden.model.parameters(), strict=True))
+
+
+def test_a_pth_with_code_in_it_is_refused(golden, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "canary",)
+
+    torch.save({"proj1.weight": Hostile()}, tmp_path / "dmd.pth")
+    with pytest.raises(pickle.UnpicklingError):
+        load_official(golden.model, tmp_path / "dmd.pth")
+    assert not (tmp_path / "canary").exists()

@@ -1,0 +1,240 @@
+"""The protocol: it learns, it is deterministic, it can be broken off at any point, and bad input is named."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dmd_model import checkpoint
+from dmd_model.batch import DataError
+from dmd_model.checkpoint import CheckpointError
+from dmd_model.fit import DivergenceError, fit, predict, read_result
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(epoch: int):
+    def on_epoch(record):
+        if record["epoch"] == epoch:
+            raise Interrupted
+
+    return on_epoch
+
+
+def without_times(result) -> tuple[dict, list]:
+    record = {key: value for key, value in result.record.items() if key != "seconds"}
+    return record, [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in result.history]
+
+
+def weights(result) -> bytes:
+    return (result.folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def unbroken(splits, small, tmp_path):
+    return fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "unbroken")
+
+
+def test_a_seed_decides_everything(splits, small, unbroken, tmp_path):
+    again = fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "again")
+    other = fit("dmd", splits, seed=8, overrides=small, folder=tmp_path / "other")
+    assert without_times(again) == without_times(unbroken) and weights(again) == weights(unbroken)
+    assert weights(other) != weights(unbroken)
+
+
+def test_training_leaves_the_random_state_of_its_caller_alone(splits, small, tmp_path):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run")
+    assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(splits, small, unbroken, tmp_path, epoch):
+    with pytest.raises(Interrupted):
+        fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=interrupt_after(epoch))
+    trained = []
+    resumed = fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=trained.append)
+    assert [record["epoch"] for record in trained] == list(range(epoch + 1, 5))
+    assert without_times(resumed) == without_times(unbroken) and weights(resumed) == weights(unbroken)
+
+
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(splits, small, unbroken, tmp_path):
+    """SIGKILL in the middle of an epoch, in another process; the test process goes on from what is on disk."""
+    script = f"""
+import os, signal, sys
+sys.path[:0] = [{str(REPOSITORY)!r}, {str(Path(__file__).parent)!r}]
+import torch
+from conftest import _make_samples as make
+from dmd_model import fit
+torch.set_num_threads(1)
+train = fit._Fit._backward
+def dying(self, batch, epoch, divisor):
+    if epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train(self, batch, epoch, divisor)
+fit._Fit._backward = dying
+splits = {{"train": make(37, 1, "train"), "valid": make(11, 2, "valid"), "test": make(13, 3, "test")}}
+fit.fit("dmd", splits, seed=7, overrides={small!r}, folder={str(tmp_path / "run")!r})
+"""
+    killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    trained = []
+    resumed = fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=trained.append)
+    assert [record["epoch"] for record in trained] == [3, 4]
+    assert without_times(resumed) == without_times(unbroken) and weights(resumed) == weights(unbroken)
+
+
+def test_a_torn_checkpoint_falls_back_to_the_one_before_it(splits, small, unbroken, tmp_path, caplog):
+    with pytest.raises(Interrupted):
+        fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=interrupt_after(3))
+    newest = max((tmp_path / "run").glob("epoch-*"))
+    newest.write_bytes(newest.read_bytes()[:-10])
+    trained = []
+    resumed = fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=trained.append)
+    assert [record["epoch"] for record in trained] == [3, 4] and "is damaged" in caplog.text
+    assert without_times(resumed) == without_times(unbroken) and weights(resumed) == weights(unbroken)
+
+
+def test_a_finished_run_is_read_and_not_trained_again(splits, small, unbroken):
+    trained = []
+    again = fit("dmd", splits, seed=7, overrides=small, folder=unbroken.folder, on_epoch=trained.append)
+    assert trained == [] and again.record == unbroken.record
+    assert {path.name for path in unbroken.folder.iterdir()} == {
+        "config.json", "history.json", "model.safetensors", "result.json"
+    }  # fmt: skip
+
+
+def test_the_folder_of_another_run_is_left_alone(splits, small, unbroken):
+    before = {path: path.read_bytes() for path in unbroken.folder.iterdir()}
+    with pytest.raises(CheckpointError, match=r"differs in config.d \(8, not 4\), seed \(7, not 9\)"):
+        fit("dmd", splits, seed=9, overrides={**small, "d": 4}, folder=unbroken.folder)
+    assert {path: path.read_bytes() for path in unbroken.folder.iterdir()} == before
+
+
+def test_the_best_epoch_on_valid_is_what_is_kept_and_tested(splits, unbroken):
+    """The model read back from disk gives the recorded predictions, and the lowest valid MAE of the history."""
+    trained = checkpoint.load(unbroken.folder)
+    for split in ("valid", "test"):
+        predictions = predict(trained, splits[split])
+        recorded = unbroken.record["predictions"][split]
+        np.testing.assert_allclose(predictions, [recorded[i] for i in splits[split].ids], rtol=1e-6)
+        error = np.abs(predictions - splits[split].labels).mean()
+        assert unbroken.metrics[split]["mae"] == pytest.approx(error, rel=1e-5)
+    best = min(unbroken.history, key=lambda record: record["valid_mae"])
+    assert unbroken.record["best_epoch"] == best["epoch"]
+    assert unbroken.metrics["valid"]["mae"] == pytest.approx(best["valid_mae"], rel=1e-6)
+
+
+def test_the_history_holds_every_term_and_the_edges_of_both_units(unbroken):
+    for record in json.loads((unbroken.folder / "history.json").read_text()):
+        terms = record["train"]
+        assert {"total", "task", "auxiliary", "reconstruction", "cycle", "orthogonality", "margin"} <= set(terms)
+        assert sum(terms["edges_homo"]) == pytest.approx(3, abs=1e-4) and len(terms["edges_hetero"]) == 6
+
+
+def test_test_data_selects_nothing(splits, small, unbroken, tmp_path):
+    """Other test labels change the test metrics and not one weight."""
+    other = {**splits, "test": replace(splits["test"], labels=-splits["test"].labels)}
+    result = fit("dmd", other, seed=7, overrides=small, folder=tmp_path / "other")
+    assert weights(result) == weights(unbroken)
+    assert result.metrics["test"] != unbroken.metrics["test"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"accumulate": 3},
+        {"accumulate": 3, "mean_over_group": False, "step_leftover_group": False},
+        {
+            "mask_padding": False,
+            "time_reduction": "flatten",
+            "causal": True,
+            "lengths": [9, 9, 9],
+            "standardise": False,
+        },
+    ],
+)
+def test_the_other_settings_of_the_protocol_train(splits, small, tmp_path, settings):
+    result = fit("dmd", splits, seed=7, overrides={**small, **settings}, folder=tmp_path / "run")
+    first, *_, last = (record["train"]["total"] for record in result.history)
+    assert last < first
+
+
+def test_dmd_overfits_32_samples(make_samples, tmp_path):
+    train = make_samples(32, 1, "train")
+    settings = {"max_epochs": 60, "early_stop": 60, "learning_rate": 3e-3, "d": 16, "text_dropout": 0.0,
+                "attention_dropout": [0.0, 0.0, 0.0], "memory_attention_dropout": 0.0, "embed_dropout": 0.0,
+                "residual_dropout": 0.0, "output_dropout": 0.0}  # fmt: skip
+    splits = {
+        "train": train,
+        "valid": replace(train, ids=tuple(f"v{i}" for i in train.ids)),
+        "test": make_samples(5, 9),
+    }
+    result = fit("dmd", splits, seed=1, overrides=settings, folder=tmp_path / "run")
+    assert result.metrics["valid"]["mae"] < 0.1
+
+
+def test_dmd_beats_the_mean_on_segments_it_has_not_seen(make_samples, tmp_path):
+    splits = {"train": make_samples(150, 1, "a"), "valid": make_samples(40, 2, "b"), "test": make_samples(60, 3, "c")}
+    result = fit("dmd", splits, seed=1, overrides={"max_epochs": 12}, folder=tmp_path / "run")
+    of_mean = np.abs(splits["test"].labels - splits["train"].labels.mean()).mean()
+    assert result.metrics["test"]["mae"] < 0.5 * of_mean
+    assert result.metrics["test"]["corr"] > 0.8
+
+
+def test_a_loss_that_is_not_finite_names_the_term_and_the_segments(splits, small, tmp_path):
+    """Values that are finite, but whose squares are not."""
+    splits["train"].text.values[:] *= 1e30
+    with pytest.raises(DivergenceError, match=r"epoch 1: .*task.* not finite for segments train\d+, "):
+        fit("dmd", splits, seed=7, overrides={**small, "standardise": False}, folder=tmp_path / "run")
+    with pytest.raises(CheckpointError, match="no finished run"):
+        read_result(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda s: s.pop("valid"), "splits are train, valid, test; given: train, test"),
+        (
+            lambda s: s.update(valid=replace(s["valid"], ids=s["train"].ids[:11])),
+            "train0 is twice in the data: in train",
+        ),
+        (lambda s: s.update(test=replace(s["test"], audio=s["test"].vision)), "the test split has other columns"),
+        (lambda s: s["test"].vision.values.__setitem__((0, 0), np.nan), "nan in segment test0, column 0"),
+        (lambda s: s["valid"].labels.__setitem__(1, np.nan), "segment valid1 has label nan"),
+    ],
+)
+def test_bad_samples_are_refused_before_anything_is_written(splits, small, tmp_path, change, sentence):
+    change(splits)
+    with pytest.raises(DataError, match=sentence):
+        fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_prediction_needs_the_columns_of_training_and_no_labels(splits, unbroken):
+    trained = checkpoint.load(unbroken.folder)
+    unlabelled = replace(splits["test"], labels=np.full(13, np.nan, np.float32))
+    assert np.isfinite(predict(trained, unlabelled)).all()
+    with pytest.raises(DataError, match="audio: the columns are not those"):
+        predict(trained, replace(unlabelled, audio=unlabelled.vision))
+
+
+def test_a_folder_without_a_trained_model_is_named(tmp_path, unbroken):
+    with pytest.raises(CheckpointError, match="has no config.json"):
+        checkpoint.load(tmp_path)
+    (unbroken.folder / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="is not a model of its config.json"):
+        checkpoint.load(unbroken.folder)

@@ -1,0 +1,62 @@
+"""The metrics, on cases small enough to work out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from dmd_model.metrics import evaluate
+
+
+def test_halves_round_to_even_in_the_class_accuracies():
+    """0.5 and -0.5 round to 0, 1.5 and 2.5 to 2: rounding away from zero would give 0 of 4."""
+    metrics = evaluate(np.array([0.5, 1.5, 2.5, -0.5]), np.array([0.0, 2.0, 2.0, 0.0]))
+    assert metrics["acc7"] == 1.0
+
+
+def test_class_accuracies_clip_both_sides():
+    """4 and 3 are one class of Acc-7; 3 and 2 are one class of Acc-5 but two of Acc-7."""
+    metrics = evaluate(np.array([4.0, 3.0]), np.array([3.0, 2.0]))
+    assert (metrics["acc7"], metrics["acc5"]) == (0.5, 1.0)
+
+
+def test_the_two_conventions_of_acc2_treat_zero_differently():
+    """The zero label is left out by one and positive for the other; a prediction of zero likewise is not > 0 but >= 0."""
+    metrics = evaluate(np.array([0.0, -1.0, 1.0, 0.0]), np.array([1.0, -1.0, 2.0, 0.0]))
+    assert metrics["acc2_nonzero"] == pytest.approx(2 / 3)
+    assert metrics["acc2_haszero"] == 1.0
+
+
+def test_f1_is_weighted_by_the_support_of_the_true_classes():
+    """Truth + + + -, predicted + + - -: F1 of + is 4/5, of - is 2/3; weighted by 3 and 1."""
+    metrics = evaluate(np.array([1.0, 1.0, -1.0, -1.0]), np.array([1.0, 2.0, 3.0, -1.0]))
+    assert metrics["f1_nonzero"] == pytest.approx((3 * 4 / 5 + 2 / 3) / 4)
+    assert metrics["f1_haszero"] == metrics["f1_nonzero"]
+
+
+def test_mae_and_correlation():
+    metrics = evaluate(np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 2.0]))
+    assert metrics["mae"] == pytest.approx(1.0)
+    assert metrics["corr"] == pytest.approx(5 / (2 * math.sqrt(7)))
+    assert metrics["n"] == 3
+
+
+@pytest.mark.parametrize("predictions, labels", [([1.0, 1.0], [0.0, 2.0]), ([1.0, 2.0], [1.0, 1.0]), ([1.0], [2.0])])
+def test_the_correlation_of_what_does_not_vary_is_nan(predictions, labels):
+    assert math.isnan(evaluate(np.array(predictions), np.array(labels))["corr"])
+
+
+def test_without_a_nonzero_label_the_nonzero_metrics_are_nan():
+    metrics = evaluate(np.array([0.2, -0.1]), np.zeros(2))
+    assert math.isnan(metrics["acc2_nonzero"]) and math.isnan(metrics["f1_nonzero"])
+    assert metrics["acc2_haszero"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "predictions, labels, sentence",
+    [([], [], "at least one"), ([1.0], [1.0, 2.0], "1 predictions, 2 labels"), ([1.0, np.nan], [1.0, 2.0], "prediction 1"),
+     ([1.0], [np.inf], "label 0")],
+)  # fmt: skip
+def test_input_without_a_meaning_is_refused(predictions, labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        evaluate(np.array(predictions), np.array(labels))

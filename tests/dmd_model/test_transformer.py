@@ -1,0 +1,52 @@
+"""The bank of encoders; that each stream is the official encoder is shown in test_official.py."""
+
+import pytest
+import torch
+
+from dmd_model.transformer import EncoderBank, drop_thresholds, dropout, positions
+
+
+def bank(streams=5, own=2, layers=2) -> EncoderBank:
+    torch.manual_seed(0)
+    return EncoderBank(streams, own, 8, 2, layers, [0.1] * streams, 0.1, 0.1, 0.1)
+
+
+def test_dropout_keeps_the_expectation_and_its_share():
+    torch.manual_seed(0)
+    x = torch.ones(2, 50_001)
+    kept = dropout(x, drop_thresholds([0.3, 0.0])[:, None], True)
+    assert (kept[0] == 0).float().mean() == pytest.approx(77 / 256, abs=0.01)
+    assert kept[0].mean() == pytest.approx(1, abs=0.01)
+    assert (kept[1] == 1).all()
+    assert dropout(x, 0.5, False) is x
+
+
+def test_streams_do_not_mix():
+    """Changing the input of one stream changes the output of that stream only."""
+    encoders = bank().eval()
+    x, sources, bias = torch.randn(5, 3, 4, 8), torch.randn(3, 3, 4, 8), torch.zeros(5, 3, 1, 1, 4)
+    before = encoders(x, sources, bias)
+    changed = sources.clone()
+    changed[1] *= -1
+    differs = (encoders(x, changed, bias) - before).abs().amax(dim=(1, 2, 3)) > 1e-6
+    assert differs.tolist() == [False, False, False, True, False]
+
+
+def test_reading_one_step_gives_that_step_of_the_whole():
+    encoders = bank(streams=3, own=3).eval()
+    x, read = torch.randn(3, 2, 6, 8), torch.tensor([[5, 1], [0, 3], [2, 2]])
+    steps = torch.arange(6)
+    causal = torch.zeros(6, 6).masked_fill(steps > steps[:, None], float("-inf"))[None, None, None]
+    for bias in (torch.zeros(3, 2, 1, 1, 6), causal.expand(3, 1, 1, 6, 6)):
+        whole = encoders(x, None, bias)
+        expected = whole.take_along_dim(read[:, :, None, None], dim=2).squeeze(2)
+        torch.testing.assert_close(encoders(x, None, bias, read=read), expected)
+
+
+def test_positions_skip_steps_whose_first_channel_is_zero():
+    x = torch.ones(1, 4, 6)
+    x[0, 2, 0] = 0
+    table = positions(x)[0]
+    assert not table[2].any() and table[[0, 1, 3]].any(dim=1).all()
+    torch.testing.assert_close(table[0], torch.tensor([1, 0.01, 0.0001, 1, 0.01, 0.0001]).sin().where(
+        torch.arange(6) < 3, torch.tensor([1, 0.01, 0.0001, 1, 0.01, 0.0001]).cos()))  # fmt: skip
