@@ -1,0 +1,109 @@
+"""A packed data set as tables to be judged: a row a segment, a row a column of its features, a row a video."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from storage.schema import AlignedDataset
+from tasks.features.vision import BLENDSHAPES
+
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(BLENDSHAPES, (0, 1)),
+    **dict.fromkeys(("headPitch", "headYaw", "headRoll"), (-180, 180)),  # degrees
+    **dict.fromkeys(("voiced", "periodicity", "flatness", "zero_crossing_rate"), (0, 1)),
+    **dict.fromkeys(("f0", "centroid", "bandwidth", "rolloff"), (0, 8000)),  # hertz, up to half of 16 kHz
+    "loudness": (-100, 10),  # decibels of full scale
+}
+"""Where the values of a column must lie, by its name; columns of other names may hold anything finite."""
+
+RANGE_TOLERANCE = 1e-4
+"""What rounding in the pooling may add to the ends of a range."""
+
+OVERLAP_SECONDS = 0.001
+"""How far a word may begin before its predecessor ends, for times that were rounded."""
+
+
+def segments(dataset: AlignedDataset) -> pd.DataFrame:
+    """One row a segment: counts of its words and faults, and for each feature shares of its words or values."""
+    words = np.diff(dataset.offsets)  # [N]
+    owner = np.repeat(np.arange(len(words)), words)  # [W] segment of each word
+    empty = _per_segment([not word.strip() for word in dataset.words], dataset)
+    labelled = np.isfinite(dataset.labels)
+    table: dict[str, Any] = {
+        "segment": dataset.ids,
+        "video": dataset.videos,
+        "split": dataset.splits,
+        "label": dataset.labels.astype(float),
+        "labelled_split": [split if has else None for split, has in zip(dataset.splits, labelled, strict=True)],
+        "words": words,
+        "empty_words": np.where(empty == words, 0, empty),  # where all are empty the texts are unknown
+        "time_faults": _per_segment(_time_faults(dataset, owner), dataset),
+    }
+    texts = np.array(dataset.words, dtype=object)
+    differing = (texts[1:] != texts[:-1]) | (texts[1:] == "")  # [W - 1]; an empty text is unknown
+    neighbours = (owner[1:] == owner[:-1]) & differing.astype(bool)  # [W - 1] pairs whose features should differ
+    for name, values in dataset.features.items():
+        measured = dataset.masks[name]
+        width = values.shape[1]
+        table[f"{name}_finite"] = _share(_per_segment(np.isfinite(values).sum(1), dataset), words * width)
+        table[f"{name}_in_range"] = _share(_per_segment(_in_range(dataset, name), dataset), words)
+        table[f"{name}_measured"] = _share(_per_segment(measured, dataset), words)
+        pairs = neighbours & measured[1:] & measured[:-1]
+        changes = pairs & np.any(values[1:] != values[:-1], axis=1)
+        pairs, changes = (_per_segment(np.append(flags, False)[: len(owner)], dataset) for flags in (pairs, changes))
+        table[f"{name}_moves"] = (pairs < 2) | (changes > 0)
+    return pd.DataFrame(table)
+
+
+def columns(dataset: AlignedDataset) -> pd.DataFrame:
+    """One row a column of a feature: least and greatest measured value; ``<feature>_varies`` where they differ."""
+    rows = []
+    for name, values in dataset.features.items():
+        measured = np.where(dataset.masks[name][:, None] & np.isfinite(values), values, np.nan)  # [W, D]
+        low, high = np.fmin.reduce(measured, initial=np.nan), np.fmax.reduce(measured, initial=np.nan)  # [D]
+        for index, column in enumerate(dataset.columns[name]):
+            varies = {f"{name}_varies": bool(high[index] > low[index])}  # False for NaN, where nothing was measured
+            rows.append({"column": f"{name}/{column}", "minimum": low[index], "maximum": high[index], **varies})
+    return pd.DataFrame(rows)
+
+
+def videos(dataset: AlignedDataset) -> pd.DataFrame:
+    """One row a video: its number of segments and of splits."""
+    splits: dict[str, list[str]] = defaultdict(list)
+    for video, split in zip(dataset.videos, dataset.splits, strict=True):
+        splits[video].append(split)
+    rows = [(video, len(found), len(set(found))) for video, found in splits.items()]
+    return pd.DataFrame(rows, columns=["video", "segments", "splits"])
+
+
+def _per_segment(words: Any, dataset: AlignedDataset) -> np.ndarray:
+    """Sums over the words of each segment: [W] to [N]."""
+    sums = np.concatenate([[0], np.cumsum(np.asarray(words, np.int64))])
+    return sums[dataset.offsets[1:]] - sums[dataset.offsets[:-1]]
+
+
+def _share(count: np.ndarray, of: np.ndarray) -> np.ndarray:
+    return np.where(of > 0, count / np.maximum(of, 1), 1.0)
+
+
+def _in_range(dataset: AlignedDataset, name: str) -> np.ndarray:
+    """Of each word whether no measured value lies outside the range stated for its column: bool [W]."""
+    outside = np.zeros(len(dataset.words), bool)
+    for column, values in zip(dataset.columns[name], dataset.features[name].T, strict=True):
+        if column in RANGES:
+            low, high = RANGES[column]
+            outside |= (values < low - RANGE_TOLERANCE) | (values > high + RANGE_TOLERANCE)  # False for NaN
+    return ~(outside & dataset.masks[name])
+
+
+def _time_faults(dataset: AlignedDataset, owner: np.ndarray) -> np.ndarray:
+    """Of each word whether it has one time only, ends before it starts, or starts before 0 or its predecessor's end."""
+    starts, ends = dataset.starts, dataset.ends
+    faults = np.isfinite(starts) != np.isfinite(ends)
+    faults |= (ends <= starts) | (starts < -OVERLAP_SECONDS)  # False for NaN
+    faults[1:] |= (owner[1:] == owner[:-1]) & (starts[1:] < ends[:-1] - OVERLAP_SECONDS)
+    return faults

@@ -1,0 +1,118 @@
+"""Pack: words and frames of all segments become one word-aligned data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import storage.segments
+from storage.feature_store import FeatureStore
+from storage.schema import AlignedDataset, Frames, Word
+from storage.segments import Segment
+from tasks.features.pooling import pool
+
+if TYPE_CHECKING:
+    from tasks.extract import Step
+
+CODE_VERSION = 1
+BLOCK = 64
+"""Segments whose frames are in memory at once."""
+
+
+def extracted(store: FeatureStore, segments: Sequence[Segment], steps: Sequence[Step]) -> list[Segment]:
+    """The segments for which every step succeeded, in the order given."""
+    results = [storage.segments.Step(step.name, step.key, store.done(step.name, step.fingerprint)) for step in steps]
+    states = storage.segments.states(segments, results)
+    return [segment for segment, state in zip(segments, states, strict=True) if state.name == "extracted"]
+
+
+def recipe(segments: Sequence[Segment], words: Step, features: Sequence[Step]) -> dict:
+    """All that ``pack`` of these segments depends on: the recipe under which its data set is stored."""
+    rows = [
+        (
+            segment.id.video,
+            segment.id.clip,
+            None if math.isnan(segment.label) else segment.label,
+            segment.split,
+            *(step.key(segment) for step in (words, *features)),
+        )
+        for segment in segments
+    ]
+    return {
+        "code": CODE_VERSION,
+        "words": words.fingerprint,
+        "features": {step.name: step.fingerprint for step in features},
+        "segments": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+    }
+
+
+def pack(
+    store: FeatureStore,
+    segments: Sequence[Segment],
+    words: Step,
+    features: Sequence[Step],
+    columns: Mapping[str, Sequence[str]],
+) -> AlignedDataset:
+    """The word-aligned features of segments that are extracted, in the order given.
+
+    Features of the text have a row a word already; frames of the recording are pooled into words. ``columns`` names the
+    columns of each feature. Raises StoreError where a segment's words or features are not in the store.
+    """
+    texts: list[str] = []
+    times: list[tuple[float, float]] = []
+    offsets = [0]
+    values = {step.name: [np.zeros((0, len(columns[step.name])), np.float32)] for step in features}
+    masks = {step.name: [np.zeros(0, bool)] for step in features}
+    for segment, spoken, measured in _read(store, segments, words, features):
+        texts += [word.text for word in spoken]
+        times += [(word.start, word.end) for word in spoken]
+        offsets.append(len(texts))
+        for step in features:
+            of_text = step.key(segment) == segment.text_key
+            rows, mask = (
+                _text_rows(measured[step.name], spoken, segment) if of_text else pool(measured[step.name], spoken)
+            )
+            values[step.name].append(rows)
+            masks[step.name].append(mask)
+    starts_ends = np.array(times, np.float64).reshape(-1, 2)  # [W, 2]
+    return AlignedDataset(
+        ids=tuple(str(segment.id) for segment in segments),
+        videos=tuple(segment.id.video for segment in segments),
+        labels=np.array([segment.label for segment in segments], np.float32),
+        splits=tuple(segment.split for segment in segments),
+        offsets=np.array(offsets, np.int64),
+        words=tuple(texts),
+        starts=starts_ends[:, 0].copy(),
+        ends=starts_ends[:, 1].copy(),
+        features={name: np.concatenate(rows) for name, rows in values.items()},
+        masks={name: np.concatenate(rows) for name, rows in masks.items()},
+        columns={step.name: tuple(columns[step.name]) for step in features},
+    )
+
+
+def _read(
+    store: FeatureStore, segments: Sequence[Segment], words: Step, features: Sequence[Step]
+) -> Iterator[tuple[Segment, tuple[Word, ...], dict[str, Frames]]]:
+    """Each segment with its words and its frames by feature, read a block at a time."""
+    for first in range(0, len(segments), BLOCK):
+        block = segments[first : first + BLOCK]
+        spoken = store.words(words.fingerprint, _keys(words, block))
+        measured = {step.name: store.frames(step.name, step.fingerprint, _keys(step, block)) for step in features}
+        for segment in block:
+            frames = {step.name: measured[step.name][step.key(segment)] for step in features}
+            yield segment, spoken[words.key(segment)], frames
+
+
+def _keys(step: Step, segments: Sequence[Segment]) -> list[str]:
+    return list(dict.fromkeys(step.key(segment) for segment in segments))
+
+
+def _text_rows(frames: Frames, spoken: Sequence[Word], segment: Segment) -> tuple[np.ndarray, np.ndarray]:
+    if len(frames.values) != len(spoken):
+        raise ValueError(f"{segment.id} has {len(spoken)} words but text features of {len(frames.values)}")
+    return frames.values, frames.mask
