@@ -10,13 +10,13 @@ from flows.parameters import RunParameters
 from storage.feature_store import FeatureStore
 from tasks.align import align
 from tasks.evaluate import evaluate
-from tasks.extract import extract, instruments
+from tasks.extract import Step, extract, instruments
 from tasks.ingest import import_features, ingest
 from tasks.pack import pack
 from tasks.report import report
 from tasks.sample import make_sample
 from tasks.train import train
-from tasks.validate import publish, validate
+from tasks.validate import publish, refuse, validate
 from tasks.workers import Workers
 
 
@@ -25,25 +25,33 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
     """Ingest, align, extract, pack, validate and publish a data set; train, evaluate and report on it.
 
     What the store and the models folder hold already is not done again. Returns the path of the report, if the run
-    got far enough for one. Raises GateRefused where validation fails; the report then says why.
+    goes far enough for one. Raises GateRefused where validation fails; the report then says why.
     """
     store = FeatureStore.open(run.store_url)
+    raw = make_sample(run.folder / "raw", run.segments) if run.makes_sample else run.raw
     with store.coordinating():
-        dataset = import_features(store, run.features) if run.features else extract_features(run, store)
+        steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        verdict = validate(store, dataset, run.folder / "docs", run.min_coverage)
-        published = publish(store, dataset, verdict)
-    runs = train(store, published, run.folder / "models", run.models, run.seeds, run.text, run.device)
-    table = evaluate(runs)
-    return report(store, dataset, verdict, table)
+        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text)
+        verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
+        published = publish(store, dataset) if verdict.passed else None
+    trains = published is not None and run.reaches("train")
+    runs = train(store, dataset, run.models, run.seeds, run.text, run.device, run.folder / "models") if trains else []
+    rows = evaluate(store, dataset, runs)
+    page = report(store, dataset, steps, verdict, published, rows, runs, raw, run.folder)
+    refuse(verdict, page)
+    return page
 
 
-def extract_features(run: RunParameters, store: FeatureStore) -> str | None:
-    """From raw video to a packed, word-aligned data set; returns its fingerprint, or None if the run stops before."""
-    raw = make_sample(run.folder / "raw", run.segments) if run.makes_sample else run.raw
-    ingest(store, raw)
+def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list[Step]:
+    """Ingest the label file, align its words and extract every feature, as far as the run goes."""
+    ingest(store, raw, run.folder / "inventory.json")
+    steps = []
     with Workers(run.dask) as workers:
-        if not run.reaches("align"):
-            return None
-        ...
+        if run.reaches("align"):
+            steps.append(align(store, workers, raw, run.trusts_word_times, run.retry_failures))
+        if run.reaches("extract"):
+            for feature, instrument in instruments(run.text_encoder, run.frames_per_second).items():
+                steps.append(extract(store, workers, raw, feature, instrument, run.retry_failures))
+    return steps

@@ -68,8 +68,13 @@ class RunParameters(BaseModel):
         return self.home.absolute() / self.dataset
 
     @property
+    def makes_sample(self) -> bool:
+        """Whether the run is on the embedded corpus."""
+        return self.dataset == "sample" and self.raw is None and self.features is None
+
+    @property
     def trusts_word_times(self) -> bool:
-        return self.dataset != "sample" if self.trust_word_times is None else self.trust_word_times
+        return not self.makes_sample if self.trust_word_times is None else self.trust_word_times
 
     @property
     def store_url(self) -> str:

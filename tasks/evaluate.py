@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from dmd_model import metrics
+from dmd_model.fit import read_result
 from storage.feature_store import FeatureStore
 
 METRICS = {
@@ -38,7 +38,7 @@ class Row:
     std: Mapping[str, float]
 
     def cell(self, metric: str) -> str:
-        """The metric as people read it: per cent for accuracies and F1, ± the deviation where there are several runs."""
+        """The metric as people read it: per cent for accuracies and F1, ± deviation for several runs."""
         scale, digits = (1, 3) if metric in ("mae", "corr") else (100, 1)
         text = f"{scale * self.mean[metric]:.{digits}f}"
         return f"{text} ± {scale * self.std[metric]:.{digits}f}" if self.runs > 1 else text
@@ -50,12 +50,12 @@ def evaluate(store: FeatureStore, dataset: str, runs: Sequence[Path]) -> list[Ro
 
     ``runs`` are folders of trained models; their test predictions were made once, by the weights chosen on valid.
     """
-    results = [json.loads((run / "result.json").read_text()) for run in runs]
+    results = [read_result(run).record for run in runs]
     if not results:
         return []
     rows = [mean_predictor(store, dataset)]
     for model in dict.fromkeys(result["model"] for result in results):
-        tests = [result["test"] for result in results if result["model"] == model]
+        tests = [result["metrics"]["test"] for result in results if result["model"] == model]
         values = {metric: np.array([test[metric] for test in tests], np.float64) for metric in METRICS}
         rows.append(
             Row(

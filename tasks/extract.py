@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+import storage.segments
 from storage.feature_store import FeatureStore
 from storage.schema import Failure, Frames, Word, fingerprint
-from storage.segments import Segment
+from storage.segments import Segment, State
 from tasks import assets
 from tasks.features import audio, text, vision
 from tasks.progress import Progress
@@ -80,6 +81,12 @@ def extract(
         workers=workers,
     )
     return step
+
+
+def segment_states(store: FeatureStore, segments: Sequence[Segment], steps: Sequence[Step]) -> list[State]:
+    """The one state of every segment after these steps, by what the store holds."""
+    results = [storage.segments.Step(step.name, step.key, store.done(step.name, step.fingerprint)) for step in steps]
+    return storage.segments.states(segments, results)
 
 
 def usable(store: FeatureStore) -> list[Segment]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 
 EDGES = ("L←V", "L←A", "V←L", "V←A", "A←L", "A←V")
 """The six edges of a graph distillation unit, student ← teacher, in the model's order."""
+EDGE_COLOURS = ("#4c78a8", "#9ecae9", "#b0413e", "#f2a19b", "#2c7a4b", "#88d27a")
 SPLIT_COLOURS = {"train": "#4c78a8", "valid": "#f2a541", "test": "#b0413e", "": "#8a8a8a"}
 STYLE = {
     "svg.fonttype": "none",
@@ -80,33 +82,33 @@ def boundary_errors(seconds: np.ndarray) -> str:
     return _svg(figure)
 
 
-def training_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], best: Mapping[str, int]) -> str:
+def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], kept: Mapping[str, int]) -> str:
     """Training loss and valid MAE by epoch, a line a run; the epoch that was kept is marked."""
-    figure = Figure(figsize=(8.4, 2.6), layout="constrained")
+    figure = Figure(figsize=(9, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, history in runs.items():
-        epochs = np.arange(1, len(history["valid_mae"]) + 1)
-        left.plot(epochs, history["train_loss"], linewidth=1.2)
-        (line,) = right.plot(epochs, history["valid_mae"], linewidth=1.2, label=name)
-        kept = best[name]
-        right.plot(kept, history["valid_mae"][kept - 1], "o", color=line.get_color(), markersize=4)
+    for name, history in histories.items():
+        epochs = [record["epoch"] for record in history]
+        errors = [record["valid_mae"] for record in history]
+        (line,) = left.plot(epochs, [record["train"]["total"] for record in history], linewidth=1.2)
+        right.plot(epochs, errors, linewidth=1.2, color=line.get_color(), label=name)
+        right.plot(kept[name], errors[kept[name] - 1], "o", color=line.get_color(), markersize=5)
     left.set(xlabel="epoch", ylabel="training loss")
-    right.set(xlabel="epoch", ylabel="valid MAE (● kept)")
+    right.set(xlabel="epoch", ylabel="valid MAE (dot: the epoch that was kept)")
     right.legend(fontsize=8)
     return _svg(figure)
 
 
-def graph_edges(units: Mapping[str, np.ndarray], priors: Mapping[str, np.ndarray]) -> str:
-    """Edge weights by epoch, a panel a graph distillation unit; [epochs, 6] each, the prior dotted beside them."""
-    figure = Figure(figsize=(8.4, 2.8), layout="constrained")
+def graph_edges(units: Mapping[str, np.ndarray]) -> str:
+    """Mean edge weight by epoch, [epochs, 6] for each graph distillation unit, with uniform weights dotted."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
     panels = figure.subplots(1, len(units), sharey=True, squeeze=False)[0]
     for axes, (name, weights) in zip(panels, units.items(), strict=True):
-        for edge in range(len(EDGES)):
-            (line,) = axes.plot(np.arange(1, len(weights) + 1), weights[:, edge], label=EDGES[edge], linewidth=1.3)
-            axes.axhline(priors[name][edge], color=line.get_color(), linestyle=":", linewidth=0.8)
+        for edge, colour in enumerate(EDGE_COLOURS):
+            axes.plot(np.arange(1, len(weights) + 1), weights[:, edge], color=colour, linewidth=1.3, label=EDGES[edge])
+        axes.axhline(weights[0].sum() / len(EDGES), color="#8a8a8a", linestyle=":", linewidth=1)
         axes.set(title=name, xlabel="epoch")
     panels[0].set_ylabel("mean edge weight")
-    panels[-1].legend(ncols=2, fontsize=8)
+    panels[-1].legend(ncols=3, fontsize=8)
     return _svg(figure)
 
 

@@ -16,24 +16,36 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from dmd_model.fit import read_result
 from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset
-from storage.segments import Segment, State, states
+from storage.segments import Segment
 from tasks import figures
 from tasks.align import forced_against_given
 from tasks.evaluate import METRICS, Row
+from tasks.extract import Step, segment_states
 from tasks.features import media
+from tasks.labels import SPLITS
 from tasks.validate import Verdict
 
 FACES = 10
 TRACKS_PER_FEATURE = 4
+STAGES = {
+    "ingest": "recording found",
+    "words": "words aligned",
+    "glove": "words looked up (GloVe)",
+    "bert": "text encoded (BERT)",
+    "vision": "face measured",
+    "audio": "voice measured",
+}
+"""How the funnel calls the segments that came through a step."""
 
 
 @task(cache_policy=NO_CACHE)
 def report(
     store: FeatureStore,
     dataset: str,
-    fingerprints: Mapping[str, str],
+    steps: Sequence[Step],
     verdict: Verdict,
     published: Published | None,
     rows: Sequence[Row],
@@ -43,17 +55,15 @@ def report(
 ) -> Path:
     """Write ``folder/report.html`` and return its path.
 
-    ``fingerprints`` name the results of each step of extraction; an imported data set has none, and no ``raw`` video.
+    ``steps`` are those of extraction, words first; an imported data set has none, and no ``raw`` video either.
     """
     data = store.aligned(dataset, at="staging")
     with figures.style():
-        sections = dataset_section(data, store, fingerprints) | results_section(rows, runs)
+        sections = dataset_section(data, store, steps) | results_section(data, rows, runs)
         if raw is not None:
-            segments = store.segments()
-            sections |= funnel_section(store, segments, fingerprints, len(data.ids))
-            sections |= boundaries_section(forced_against_given(store, fingerprints["words"]))
-            sections |= example_section(data, segments, raw)
-    failed = [check for check in verdict.checks if not check.passed]
+            sections |= funnel_section(store, steps, len(data.ids))
+            sections |= boundaries_section(forced_against_given(store, steps[0]))
+            sections |= example_section(data, store.segments(), raw)
     template = Environment(loader=PackageLoader("tasks"), autoescape=True).get_template("report.html")
     page = template.render(
         **sections,
@@ -61,8 +71,6 @@ def report(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         published=published,
         verdict=verdict,
-        failed_checks=failed,
-        passed_checks=len(verdict.checks) - len(failed),
         docs=os.path.relpath(verdict.docs, folder),
     )
     path = _write(folder / "report.html", page)
@@ -70,11 +78,11 @@ def report(
     return path
 
 
-def dataset_section(data: AlignedDataset, store: FeatureStore, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def dataset_section(data: AlignedDataset, store: FeatureStore, steps: Sequence[Step]) -> dict[str, Any]:
     """How many segments and words of which split and label, and what each feature measured."""
     splits, videos, lengths = np.array(data.splits), np.array(data.videos), np.diff(data.offsets)
     counts = []
-    for split in dict.fromkeys((*(name for name in ("train", "valid", "test") if name in splits), *data.splits)):
+    for split in dict.fromkeys((*(name for name in SPLITS if name in data.splits), *data.splits)):
         among = splits == split
         labels = data.labels[among & np.isfinite(data.labels)]
         counts.append(
@@ -86,16 +94,17 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, fingerprints: Map
                 "mean label": f"{labels.mean():+.2f}" if len(labels) else "",
             }
         )
+    create_table_artifact(counts, key="dataset", description="Segments and words by split.")
+    fingerprints = {step.name: step.fingerprint for step in steps}
     features = [
         {
             "name": name,
             "columns": values.shape[1],
             "measured": float(data.masks[name].mean()),
-            "recipe": json.dumps(store.recipe(name, fingerprints[name])) if name in fingerprints else "imported",
+            "recipe": json.dumps(store.recipe(name, fingerprints[name])) if steps else "imported",
         }
         for name, values in data.features.items()
     ]
-    create_table_artifact(counts, key="dataset", description="Segments and words by split.")
     labelled = np.isfinite(data.labels)
     return {
         "total": {"segments": len(data.ids), "videos": len(set(data.videos)), "words": len(data.words)},
@@ -106,38 +115,28 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, fingerprints: Map
     }
 
 
-def funnel_section(
-    store: FeatureStore, segments: Sequence[Segment], fingerprints: Mapping[str, str], used: int
-) -> dict[str, Any]:
+def funnel_section(store: FeatureStore, steps: Sequence[Step], used: int) -> dict[str, Any]:
     """How many rows of the label file came through each step, and why the others did not."""
-    found = states(segments, [store.step(name, identity) for name, identity in fingerprints.items()])
+    segments = store.segments()
+    found = segment_states(store, segments, steps)
     lost_at = Counter(state.step for state in found if state.name in ("failed", "pending"))
-    stages = [("rows of the label file", len(found))]
     left = len(found) - sum(state.name == "excluded" for state in found)
-    for step, title in {"ingest": "found and readable"} | {name: _TITLES[name] for name in fingerprints}.items():
+    stages = [("rows of the label file", len(found)), ("not excluded", left)]
+    for step in ("ingest", *(step.name for step in steps)):
         left -= lost_at[step]
-        stages.append((title, left))
+        stages.append((STAGES[step], left))
     stages.append(("used", used))
     losses = Counter((s.step or "label file", s.reason or s.name) for s in found if s.name != "extracted")
     create_table_artifact([{"stage": stage, "segments": count} for stage, count in stages], key="funnel")
     return {
         "funnel_figure": figures.funnel(stages),
         "losses": [{"count": count, "step": step, "reason": why} for (step, why), count in losses.most_common()],
-        "lost": [_loss(segment, state) for segment, state in zip(segments, found, strict=True) if state.reason],
+        "lost": [
+            {"id": str(segment.id), "row": segment.row, "reason": state.reason, "message": state.message}
+            for segment, state in zip(segments, found, strict=True)
+            if state.reason
+        ],
     }
-
-
-_TITLES = {
-    "words": "words aligned",
-    "glove": "words looked up (GloVe)",
-    "bert": "text encoded (BERT)",
-    "vision": "face measured",
-    "audio": "voice measured",
-}
-
-
-def _loss(segment: Segment, state: State) -> dict[str, str]:
-    return {"id": str(segment.id), "row": segment.row, "reason": state.reason, "message": state.message}
 
 
 def boundaries_section(errors: np.ndarray) -> dict[str, Any]:
@@ -156,21 +155,45 @@ def boundaries_section(errors: np.ndarray) -> dict[str, Any]:
     }
 
 
-def results_section(rows: Sequence[Row], runs: Sequence[Path]) -> dict[str, Any]:
+def results_section(data: AlignedDataset, rows: Sequence[Row], runs: Sequence[Path]) -> dict[str, Any]:
     """The results table with every run, training curves, predictions, and the edges that DMD learned."""
     if not runs:
         return {}
-    results = [json.loads((run / "result.json").read_text()) for run in runs]
-    histories = [json.loads((run / "history.json").read_text()) for run in runs]
-    names = [f"{result['model']} {result['seed']}" for result in results]
-    best = {name: result["best_epoch"] for name, result in zip(names, results, strict=True)}
-    section = {
+    results = [read_result(run) for run in runs]
+    names = [f"{result.record['model']}, seed {result.record['seed']}" for result in results]
+    return {
         "results": rows,
         "metrics": METRICS,
-        "runs": results,
-        "curve_figure": figures.training_curves(dict(zip(names, histories, strict=True)), best),
+        "runs": [result.record for result in results],
+        "curve_figure": figures.training_curves(
+            {name: result.history for name, result in zip(names, results, strict=True)},
+            {name: result.record["best_epoch"] for name, result in zip(names, results, strict=True)},
+        ),
+        "prediction_figure": _predictions(data, [result.record for result in results]),
+        "edge_figure": _edges([result.history for result in results if result.record["model"] == "dmd"]),
     }
-    return section
+
+
+def _predictions(data: AlignedDataset, records: Sequence[Mapping[str, Any]]) -> str:
+    """Test labels against the first model's predictions, meaned over its seeds."""
+    tests = [record["predictions"]["test"] for record in records if record["model"] == records[0]["model"]]
+    labels = dict(zip(data.ids, data.labels, strict=True))
+    truth = np.array([labels[segment] for segment in tests[0]])
+    return figures.predictions(truth, np.mean([list(test.values()) for test in tests], axis=0))
+
+
+def _edges(histories: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """The edges of both graph distillation units, meaned over the seeds as far as the shortest run goes."""
+    if not histories:
+        return ""
+    epochs = min(map(len, histories))
+    units = {"homogeneous (HomoGD)": "edges_homo", "heterogeneous (HeteroGD)": "edges_hetero"}
+    return figures.graph_edges(
+        {
+            title: np.mean([[record["train"][key] for record in history[:epochs]] for history in histories], axis=0)
+            for title, key in units.items()
+        }
+    )
 
 
 def example_section(data: AlignedDataset, segments: Sequence[Segment], raw: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 import dmd_model
 from dmd_model.batch import Samples, Sequences
 from dmd_model.fit import fit
+from dmd_model.registry import configure
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset, fingerprint
 from tasks.progress import Progress
@@ -45,10 +46,23 @@ def train(
             if (run / "result.json").exists():
                 log.info("%s with seed %d: trained already, in %s", model, seed, run)
             else:
-                with Progress(f"train {model}, seed {seed}", total=max_epochs, unit="epoch") as progress:
-                    fit(model, samples, seed=seed, device=device, folder=run, on_epoch=progress.advance)
+                train_one(model, samples, seed, device, run)
             runs.append(run)
     return runs
+
+
+def train_one(model: str, samples: Mapping[str, Samples], seed: int, device: str, folder: Path) -> None:
+    """Train one model with one seed behind a bar of its epochs; it often ends early, when valid stops improving."""
+    _, training = configure(model)
+    with Progress(f"train {model}, seed {seed}", total=training.max_epochs, unit="epoch") as progress:
+        fit(
+            model,
+            samples,
+            seed=seed,
+            folder=folder,
+            device=device,
+            on_epoch=lambda epoch: progress.advance(f"valid MAE {epoch['valid_mae']:.3f}"),
+        )
 
 
 def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
