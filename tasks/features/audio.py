@@ -27,8 +27,8 @@ QUIETEST = 1e-5  # of full scale: loudness ends at -100 dB
 class Acoustics:
     """Frame features of 16 kHz mono sound: windows of 25 ms (64 ms for pitch), one every 10 ms.
 
-    ``f0_min``, ``f0_max``: hertz, the range of adult voices. ``voicing``: the least periodicity, and ``voicing_decibels``
-    the least loudness, of a voiced frame (periodicity as in Praat, whose threshold is 0.45).
+    ``f0_min``, ``f0_max``: hertz, the range of adult voices. ``voicing``: the least periodicity of a voiced frame (0.45
+    in Praat), and ``voicing_decibels`` its least loudness.
     """
 
     f0_min: float = 60.0

@@ -17,7 +17,7 @@ SAMPLE_RATE = 16_000
 """Hertz of every waveform."""
 
 CONTAINERS = "mov,mp4,m4a,matroska,webm,avi,mpeg,mpegts,wav,flac,ogg,mp3"
-"""Demuxers that may open a file. Playlists and scripts (hls, concat, ...), which open other files, are not among them."""
+"""Demuxers that may open a file. Playlists and scripts (hls, concat), which open other files, are not among them."""
 
 LONGEST_SEGMENT = 900.0
 """Seconds. A longer segment is no utterance, and its waveform and features would fill a worker's memory."""
@@ -53,7 +53,7 @@ class MediaError(Exception):
 
 @dataclass(frozen=True)
 class Probe:
-    """What a file declares: seconds, pixels before rotation, frames and samples a second; 0 where there is no such stream."""
+    """What a file declares: seconds, pixels before rotation, frames and samples a second; 0 where it has none."""
 
     container: str
     duration: float
@@ -221,7 +221,7 @@ def _decoded(
     declared_end = _declared_end(container, stream)
     tolerance = 0.1 if stream.type == "audio" else 2 / float(stream.average_rate or 20)
     if math.isfinite(declared_end) and covered < min(end, declared_end) - tolerance:
-        message = f"The {stream.type} of {path} ends at {covered:.3f} s, but {declared_end:.3f} s are declared: a cut file."
+        message = f"The {stream.type} of {path} ends at {covered:.3f} s of {declared_end:.3f}: the file was cut."
         raise MediaError("truncated", message)
     if damaged:
         raise MediaError("unreadable", f"{damaged} {stream.type} packets of {path} cannot be decoded.")

@@ -27,7 +27,7 @@ _LONGEST = 30  # phones of a guessed word: a decoder that does not come to an en
 def pronunciations(word: str) -> tuple[str, ...]:
     """Phones (ARPAbet without stress, separated by spaces) of a lower-case word of letters and apostrophes.
 
-    Every reading of the dictionary; else, letter by letter, of an abbreviation without vowels; else the G2P model's guess.
+    Every reading of the dictionary; else the letters of an abbreviation without vowels; else the G2P model's guess.
     """
     bare = word.strip("'")
     if known := dictionary().get(word) or dictionary().get(bare):

@@ -22,6 +22,11 @@ _ORDINALS = {
 }
 _SYMBOLS = {"&": "and", "%": "percent", "+": "plus", "=": "equals", "@": "at"}
 _CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
+_CONTRACTION = re.compile(
+    "(?:(do|does|did|is|was|were|are|has|have|had|ca|wo|could|would|should|must)(nt)"
+    "|(i)(m)|(i|you|we|they|could|would|should|must)(ve)|(you|they)(re)|(you|they|it)(ll)"
+    "|(that|he|she|there|here|where|what|who)(s))"
+)
 _APOSTROPHES = str.maketrans("‘’ʼ`´", "'''''")
 
 _PART = re.compile(
@@ -41,12 +46,20 @@ def spoken_words(token: str) -> list[str]:
     words: list[str] = []
     for part in _PART.finditer(plain):
         if part["word"]:
-            words.append(part["word"])
+            words.append(with_apostrophe(part["word"]))
         elif part["symbol"]:
             words.append(_SYMBOLS[part["symbol"]])
         else:
             words += _number(part)
     return words
+
+
+def with_apostrophe(word: str) -> str:
+    """A lower-case contraction as it is spelled, of one written as CMU-MOSI writes it: ``dont`` gives ``don't``."""
+    if not (contraction := _CONTRACTION.fullmatch(word)):
+        return word
+    first, rest = filter(None, contraction.groups())
+    return f"{first}n't" if rest == "nt" else f"{first}'{rest}"
 
 
 def _number(part: re.Match) -> list[str]:

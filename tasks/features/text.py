@@ -16,6 +16,7 @@ import numpy as np
 
 from storage.schema import Frames
 from tasks.assets import ASSETS, fetch
+from tasks.features.spoken import with_apostrophe
 
 GLOVE = "glove.6B.50d"
 GLOVE_DIMENSION = 50
@@ -44,12 +45,14 @@ class Glove:
 
 
 def _known_parts(token: str, vocabulary: dict[str, int]) -> list[str]:
-    """The largest parts of a token that are in the vocabulary: all of it, else its pieces as GloVe's tokenizer cut them."""
+    """The parts of a token that are in the vocabulary: all of it, else its pieces as GloVe's tokenizer cut them."""
     plain = unicodedata.normalize("NFKC", token).lower().replace("’", "'")
-    word = plain.strip("\"'`.,;:!?()[]{}<>*_-…“”‘")
-    for candidate in (word, plain):
-        if candidate in vocabulary:
-            return [candidate]
+    bare = plain.strip("\"'`.,;:!?()[]{}<>*_-…“”‘")
+    word = with_apostrophe(bare)
+    if word == bare:  # a contraction without its apostrophe is in the vocabulary, but as a rare misspelling
+        for whole in (plain, bare):
+            if whole in vocabulary:
+                return [whole]
     # Stanford's tokenizer writes "do n't", "it 's"; hyphens and slashes join words.
     pieces = re.sub(r"(n't|'(?:s|m|re|ve|ll|d))$", r" \1", word)
     return [piece for piece in re.split(r"[\s\-–—/.]+", pieces) if piece in vocabulary]

@@ -22,15 +22,18 @@ from tasks.features import media
 
 MODEL = "face_landmarker.task"
 
-BLENDSHAPES = (
-    "_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
-    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight "
-    "eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight "
-    "jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight "
-    "mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight "
-    "mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft "
-    "mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight"
-).split()
+BLENDSHAPES = tuple(
+    (
+        "_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
+        "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight "
+        "eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft "
+        "eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft "
+        "mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight "
+        "mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft "
+        "mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft "
+        "noseSneerRight"
+    ).split()
+)
 """The model's 52 coefficients in its order, each in [0, 1]; left and right are the person's."""
 
 HEAD_POSE = ("headPitch", "headYaw", "headRoll", "headX", "headY", "headZ")
@@ -42,7 +45,7 @@ centimetres from the camera (right in the picture, up, towards it are positive),
 class FaceLandmarker:
     """MediaPipe's Face Landmarker on the pictures of a segment.
 
-    ``frames_per_second``: at most so many pictures a second; None takes all (the field's own vision features have 15 Hz).
+    ``frames_per_second``: at most so many pictures a second; None takes all (the field's vision features have 15).
     ``min_face_share``: with a face in a smaller share of its pictures, a segment is refused.
     """
 
@@ -111,7 +114,7 @@ def _landmarker() -> Iterator:
 
 
 def head_pose(matrix: np.ndarray) -> list[float]:
-    """(pitch, yaw, roll in degrees; x, y, z in centimetres) of a 4 x 4 rigid transform, with R = Ry(yaw) Rx(pitch) Rz(roll)."""
+    """HEAD_POSE of a 4 x 4 rigid transform whose rotation is Ry(yaw) Rx(pitch) Rz(roll)."""
     pitch = math.asin(max(-1.0, min(1.0, -matrix[1, 2])))
     yaw = math.atan2(matrix[0, 2], matrix[2, 2])
     roll = math.atan2(matrix[1, 0], matrix[1, 1])

@@ -172,7 +172,7 @@ def read_align(path: Path) -> tuple[Word, ...]:
 
 
 def boundary_errors(aligned: Sequence[Word], reference: Sequence[Word]) -> np.ndarray:
-    """Seconds, float64 [2 W], by which each start and end (in turn) of ``aligned`` is away from that of ``reference``."""
+    """How far each start and end (in turn) of ``aligned`` is from that of ``reference``: seconds, float64 [2 W]."""
     if len(aligned) != len(reference):
         raise ValueError(f"{len(aligned)} aligned words cannot be compared with {len(reference)} reference words.")
     found, true = (np.array([(word.start, word.end) for word in words]) for words in (aligned, reference))
