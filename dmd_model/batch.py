@@ -1,6 +1,6 @@
 """From ragged arrays to batches: checks, standardisation, padding.
 
-Shapes: N segments, W words over all segments, D columns of a modality, B batch, T words of the longest segment in a batch.
+Shapes: N segments, W words over all segments, D columns of a modality, B batch, T words of a batch's longest segment.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Samples:
-    """N segments with their three modalities. ``labels`` is float32 [N]; NaN (no label) is allowed for prediction only."""
+    """N segments with their three modalities. ``labels`` float32 [N]; only prediction allows NaN, no label."""
 
     ids: tuple[str, ...]
     labels: np.ndarray
@@ -92,7 +92,7 @@ class Samples:
         rows, columns = np.nonzero(~np.isfinite(values))
         if len(rows):
             segment = self.ids[int(np.searchsorted(offsets, rows[0], side="right")) - 1]
-            raise DataError(f"{name}: {values[rows[0], columns[0]]} in segment {segment}, {sequences.names[columns[0]]} "
+            raise DataError(f"{name}: {values[rows[0], columns[0]]} in segment {segment}, {self.columns[name][columns[0]]} "
                             f"({len(rows)} such values): mask or repair them before training")  # fmt: skip
 
 
@@ -100,7 +100,7 @@ class Samples:
 class Standardiser:
     """Column means and scales over the measured rows of the training split, for each modality; [D] float32 each.
 
-    A scale is 1 / standard deviation, and 0 for a column that does not vary: what was constant in training says nothing.
+    A scale is 1 / standard deviation, and 0 for a column that does not vary: constant in training, it says nothing.
     """
 
     means: dict[str, np.ndarray] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Batch:
 class DeviceSamples:
     """Samples that lie on a device, ragged, and are padded there to the longest of each batch.
 
-    Sequences are cut to ``longest`` words, which a log line counts. With ``fixed_lengths`` every batch is padded to these.
+    Sequences are cut to ``longest`` words, which a log line counts. With ``fixed`` all batches are padded to that length.
     """
 
     def __init__(self, samples: Samples, longest: tuple[int, int, int], fixed: bool, device: torch.device):

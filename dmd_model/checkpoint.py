@@ -122,7 +122,7 @@ def save_epoch(folder: Path, epoch: int, tensors: dict[str, Tensor], state: dict
 
 
 def last_epoch(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and state of the newest whole checkpoint; a torn one is passed over with a warning. None: there is none."""
+    """Tensors and state of the newest whole checkpoint; a torn one is passed over with a warning."""
     for path in _epochs(folder):
         if _digest(path.read_bytes()) != path.stem.split("-")[2]:
             logger.warning("%s is damaged: going back to the checkpoint before it", path)

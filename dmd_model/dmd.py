@@ -166,7 +166,7 @@ class DMD(nn.Module):
         return vectors, [x.flatten(1) for x in kept]
 
     def _encode(self, parts: Decoupled) -> tuple[Tensor, Tensor]:
-        """The common parts through self-attention [B, 3d], the specific ones through cross-modal attention [M, B, 2d]."""
+        """Common parts through self-attention [B, 3d], specific ones through cross-modal attention [M, B, 2d]."""
         present = parts.present
         last = present.sum(dim=2).expand(3, parts.common.shape[1]) - 1  # [M, B]
         targets = [target for target, _ in CROSS]

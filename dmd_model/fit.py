@@ -58,7 +58,7 @@ def fit(
     """Train a model of the registry on ``samples`` (``train``, ``valid``, ``test``) and leave everything in ``folder``.
 
     ``overrides`` change fields of the model's config or of its protocol, by name. A folder whose run was broken off is
-    resumed; one whose run has ended is read, not trained again. ``on_epoch`` receives each epoch's record of the history.
+    resumed; one whose run has ended is read, not trained again. ``on_epoch`` gets each epoch's record of the history.
     Raises DataError (bad samples), CheckpointError (the folder holds another run), ValueError (unknown model or
     setting), DivergenceError (a loss is not finite).
     """

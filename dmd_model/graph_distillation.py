@@ -1,7 +1,8 @@
 """The graph distillation unit: modalities teach one another along learned, directed edges.
 
-Nodes are the three modalities; an edge from a teacher to a student carries a weight that depends on the sample. HomoGD is
-this unit on the common parts, HeteroGD on the specific parts after cross-modal attention (Li, Wang and Cui, CVPR 2023).
+Nodes are the three modalities; an edge from a teacher to a student carries a weight that depends on the sample. HomoGD
+is this unit on the common parts, HeteroGD on the specific parts after cross-modal attention (Li, Wang and Cui, CVPR
+2023).
 Shapes: M = 3 modalities, B batch, K = 6 edges, h width of a representation, g hidden width of the unit.
 """
 

@@ -1,6 +1,6 @@
 """Loss terms of feature decoupling.
 
-Shapes: M = 3 modalities, B batch, T steps, d width, N = 3B vectors. ``present`` [M, B or 1, T] says which steps take part.
+Shapes: M = 3 modalities, B batch, T steps, d width, N = 3B vectors. ``present`` [M, B or 1, T]: which steps take part.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def margin(vectors: Tensor, labels: Tensor, triplet: str, margin_per_label: floa
 
     For every anchor i: mean over its positives p and negatives n of max(0, margin_in - cos_ip + cos_in); then the mean
     over anchors that have both. ``official``: positives have exactly the anchor's label, negatives any other, in any
-    modality. ``paper``: positives have the anchor's class (rounded label) in another modality, negatives another class in
-    the anchor's modality.
+    modality. ``paper``: positives have the anchor's class (rounded label) in another modality, negatives another class
+    in the anchor's modality.
     """
     modalities, batch, _ = vectors.shape
     flat = vectors.flatten(0, 1)  # [N, d]

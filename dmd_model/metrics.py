@@ -20,7 +20,7 @@ def evaluate(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """
     predictions, labels = np.asarray(predictions, np.float64).ravel(), np.asarray(labels, np.float64).ravel()
     if predictions.shape != labels.shape or not len(labels):
-        raise ValueError(f"metrics need as many predictions as labels, and at least one: {len(predictions)} predictions, "
+        raise ValueError(f"metrics need a prediction for each label, and at least one: {len(predictions)} predictions, "
                          f"{len(labels)} labels")  # fmt: skip
     for name, values in (("prediction", predictions), ("label", labels)):
         if not np.isfinite(values).all():

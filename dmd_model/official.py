@@ -94,8 +94,10 @@ def _encoder(name: str, bank: EncoderBank, stream: int) -> Iterator[tuple[str, t
         at = f"{name}.layers.{number}"
         yield f"{at}.self_attn.in_proj_weight", (layer.qkv.weight, take)
         yield f"{at}.self_attn.in_proj_bias", (layer.qkv.bias, take)
-        for ours, theirs in ((layer.attention_out, "self_attn.out_proj"), (layer.expand, "fc1"), (layer.contract, "fc2"),
-                             (layer.attention_norm, "layer_norms.0"), (layer.feedforward_norm, "layer_norms.1")):  # fmt: skip
+        for ours, theirs in (
+            (layer.attention_out, "self_attn.out_proj"), (layer.expand, "fc1"), (layer.contract, "fc2"),
+            (layer.attention_norm, "layer_norms.0"), (layer.feedforward_norm, "layer_norms.1"),
+        ):  # fmt: skip
             yield f"{at}.{theirs}.weight", (ours.weight, take)
             yield f"{at}.{theirs}.bias", (ours.bias, take)
     yield f"{name}.layer_norm.weight", (bank.final_norm.weight, take)

@@ -1,8 +1,8 @@
 """Every model by name, one line each: what builds it, its preset, and how it is trained.
 
 A model is an ``nn.Module`` made of ``(config, columns)``; ``forward(batch)`` returns an object with ``prediction`` [B];
-``losses(output, labels)`` returns named terms, ``total`` among them; ``fixed_lengths`` is a property, lengths that every
-batch must be padded to or None. A config has ``lengths``, the longest sequence of each modality.
+``losses(output, labels)`` returns named terms, ``total`` among them; ``fixed_lengths`` is a property, lengths that
+every batch must be padded to or None. A config has ``lengths``, the longest sequence of each modality.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Transformer encoders of one shape, run side by side as one bank.
 
-The encoder is the pre-norm one of MulT (Tsai et al., ACL 2019) as the official DMD uses it. S encoders ("streams") of one
-shape hold their weights stacked, [S, out, in], so that one batched product serves all of them.
+The encoder is the pre-norm one of MulT (Tsai et al., ACL 2019) as the official DMD uses it. S encoders ("streams") of
+one shape hold their weights stacked, [S, out, in], so that one batched product serves all of them.
 
 Shapes: S streams, B batch, T steps, E width, H heads.
 """

@@ -35,10 +35,12 @@ def test_a_batch_holds_the_rows_of_its_segments_and_zeros(lengths, limit, fixed,
 
 
 def test_cutting_is_said_and_counted(make_samples, caplog):
+    samples = make_samples(20)
+    longer = int((np.diff(samples.text.offsets) > 3).sum())
     with caplog.at_level(logging.WARNING):
-        DeviceSamples(make_samples(20), (3, 50, 50), False, CPU)
+        DeviceSamples(samples, (3, 50, 50), False, CPU)
     assert [record.getMessage() for record in caplog.records] == [
-        f"text: {int((np.diff(make_samples(20).text.offsets) > 3).sum())} of 20 segments are longer than 3 words and are cut"
+        f"text: {longer} of 20 segments are longer than 3 words and are cut"
     ]
 
 

@@ -70,8 +70,8 @@ def test_every_parameter_gets_a_gradient(batch):
 
 def test_a_single_sample_of_one_word_can_be_trained_on():
     model = build(SMALL)
-    one = Batch(("a",), torch.randn(1, 1, 6), torch.randn(1, 1, 5), torch.randn(1, 1, 4), torch.ones(3, 1, dtype=torch.int64),
-                torch.tensor([1.0]))  # fmt: skip
+    sequences = (torch.randn(1, 1, width) for width in (6, 5, 4))
+    one = Batch(("a",), *sequences, torch.ones(3, 1, dtype=torch.int64), torch.tensor([1.0]))
     total = model.losses(model(one), one.labels)["total"]
     total.backward()
     assert torch.isfinite(total)

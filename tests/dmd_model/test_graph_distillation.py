@@ -43,7 +43,7 @@ def test_the_uniform_prior_draws_to_equal_weights_and_adds_nothing():
 
 @pytest.mark.parametrize("representation", ["l1", "repel", "imitate"])
 def test_a_teacher_is_not_changed_by_its_student(representation):
-    """With the edges held, the gradient of the losses reaches only what is a student: here text and audio teach vision."""
+    """With the edges held, gradients reach students only: here text and audio teach vision."""
     distillation = unit(representation)
     logits, representations = (x.requires_grad_() for x in batch())
     weights = torch.zeros(6, 4)

@@ -21,7 +21,7 @@ def test_class_accuracies_clip_both_sides():
 
 
 def test_the_two_conventions_of_acc2_treat_zero_differently():
-    """The zero label is left out by one and positive for the other; a prediction of zero likewise is not > 0 but >= 0."""
+    """The zero label is left out by one and positive for the other; a prediction of zero is not > 0 but >= 0."""
     metrics = evaluate(np.array([0.0, -1.0, 1.0, 0.0]), np.array([1.0, -1.0, 2.0, 0.0]))
     assert metrics["acc2_nonzero"] == pytest.approx(2 / 3)
     assert metrics["acc2_haszero"] == 1.0
@@ -54,9 +54,13 @@ def test_without_a_nonzero_label_the_nonzero_metrics_are_nan():
 
 @pytest.mark.parametrize(
     "predictions, labels, sentence",
-    [([], [], "at least one"), ([1.0], [1.0, 2.0], "1 predictions, 2 labels"), ([1.0, np.nan], [1.0, 2.0], "prediction 1"),
-     ([1.0], [np.inf], "label 0")],
-)  # fmt: skip
+    [
+        ([], [], "at least one"),
+        ([1.0], [1.0, 2.0], "1 predictions, 2 labels"),
+        ([1.0, np.nan], [1.0, 2.0], "prediction 1"),
+        ([1.0], [np.inf], "label 0"),
+    ],
+)
 def test_input_without_a_meaning_is_refused(predictions, labels, sentence):
     with pytest.raises(ValueError, match=sentence):
         evaluate(np.array(predictions), np.array(labels))

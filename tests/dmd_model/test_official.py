@@ -25,8 +25,8 @@ class Golden:
         self.settings = ast.literal_eval(str(np.load(path)["config"]))
         kernels, lengths, dims = (self.settings[key] for key in ("kernels_l_a_v", "lengths_l_v_a", "dims"))
         config = DMDConfig.official(
-            self.settings["dataset"], d=self.settings["d"], heads=self.settings["heads"], layers=self.settings["layers"],
-            kernels=(kernels[0], kernels[2], kernels[1]), lengths=lengths,
+            self.settings["dataset"], lengths=lengths, kernels=(kernels[0], kernels[2], kernels[1]),
+            **{size: self.settings[size] for size in ("d", "heads", "layers")},
         )  # fmt: skip
         self.model = DMD(config, (dims["l"], dims["v"], dims["a"])).eval()
         from_official_state_dict(self.model, self.under("model/"))
