@@ -92,8 +92,9 @@ class Samples:
         rows, columns = np.nonzero(~np.isfinite(values))
         if len(rows):
             segment = self.ids[int(np.searchsorted(offsets, rows[0], side="right")) - 1]
-            raise DataError(f"{name}: {values[rows[0], columns[0]]} in segment {segment}, {self.columns[name][columns[0]]} "
-                            f"({len(rows)} such values): mask or repair them before training")  # fmt: skip
+            value, column = values[rows[0], columns[0]], sequences.names[columns[0]]
+            raise DataError(f"{name}: {value} in segment {segment}, {column} ({len(rows)} such values): "
+                            "mask or repair them before training")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Batch:
 class DeviceSamples:
     """Samples that lie on a device, ragged, and are padded there to the longest of each batch.
 
-    Sequences are cut to ``longest`` words, which a log line counts. With ``fixed`` all batches are padded to that length.
+    Sequences are cut to ``longest`` words, which a log line counts. If ``fixed``, all batches are padded to that length.
     """
 
     def __init__(self, samples: Samples, longest: tuple[int, int, int], fixed: bool, device: torch.device):
