@@ -15,15 +15,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from storage.schema import Failure
 from storage.segments import Segment
 from tasks.features import words
 from tasks.labels import EXAMPLE, LABEL_RANGE, LabelError, read_labels
-
-if TYPE_CHECKING:
-    from tasks.progress import Progress
+from tasks.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +34,7 @@ Recordings = Mapping[tuple[str, ...], Sequence[Path]]
 
 
 def read_segments(
-    raw: Path, progress: Progress, inventory: Path | None = None, label_range: tuple[float, float] = LABEL_RANGE
+    raw: Path, inventory: Path | None = None, label_range: tuple[float, float] = LABEL_RANGE
 ) -> list[Segment]:
     """Every row of ``raw/label.csv`` as a segment with its recording, that file's hash and its given words.
 
@@ -63,7 +60,7 @@ def read_segments(
     recordings = _list_recordings(raw / "Raw" if (raw / "Raw").is_dir() else raw)
     _log_unlabelled(recordings, segments)
     segments = [_with_recording(segment, recordings, raw) for segment in segments]
-    hashes = _hashes(raw, {segment.media for segment in segments if segment.media}, progress, inventory)
+    hashes = _hashes(raw, {segment.media for segment in segments if segment.media}, inventory)
     return [_with_hash(segment, hashes) for segment in segments]
 
 
@@ -149,7 +146,7 @@ def _with_hash(segment: Segment, hashes: Mapping[str, str | Failure]) -> Segment
     return replace(segment, media_sha256=found)
 
 
-def _hashes(raw: Path, media: Iterable[str], progress: Progress, inventory: Path | None) -> dict[str, str | Failure]:
+def _hashes(raw: Path, media: Iterable[str], inventory: Path | None) -> dict[str, str | Failure]:
     """sha256 of every media file, or why it has none; unchanged files that the inventory knows are not read."""
     remembered = _read_inventory(inventory) if inventory else {}
     hashes: dict[str, str | Failure] = {}
@@ -161,15 +158,15 @@ def _hashes(raw: Path, media: Iterable[str], progress: Progress, inventory: Path
             entries[name], hashes[name] = entry, entry[2]
         else:
             changed.append(name)
-    progress.start(total=len(entries) + len(changed), done=len(entries))
     try:
-        for name in changed:
-            hashes[name], size_and_change = _hash(raw / name, name)
-            if size_and_change and time.time_ns() - size_and_change[1] > SETTLED_NS:
-                entries[name] = [*size_and_change, hashes[name]]
-            progress.advance()
+        if changed:
+            with Progress("read media", total=len(entries) + len(changed), done=len(entries), unit="file") as progress:
+                for name in changed:
+                    hashes[name], size_and_change = _hash(raw / name, name)
+                    if size_and_change and time.time_ns() - size_and_change[1] > SETTLED_NS:
+                        entries[name] = [*size_and_change, hashes[name]]
+                    progress.advance()
     finally:
-        progress.close()
         if inventory and entries != remembered:
             _write_inventory(inventory, entries)
     return hashes

@@ -6,18 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-import storage.segments
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset, Frames, Word
 from storage.segments import Segment
+from tasks.extract import TEXT_FEATURES, Step, segment_states
 from tasks.features.pooling import pool
-
-if TYPE_CHECKING:
-    from tasks.extract import Step
 
 CODE_VERSION = 1
 BLOCK = 64
@@ -26,13 +22,12 @@ BLOCK = 64
 
 def extracted(store: FeatureStore, segments: Sequence[Segment], steps: Sequence[Step]) -> list[Segment]:
     """The segments for which every step succeeded, in the order given."""
-    results = [storage.segments.Step(step.name, step.key, store.done(step.name, step.fingerprint)) for step in steps]
-    states = storage.segments.states(segments, results)
+    states = segment_states(store, segments, steps)
     return [segment for segment, state in zip(segments, states, strict=True) if state.name == "extracted"]
 
 
 def recipe(segments: Sequence[Segment], words: Step, features: Sequence[Step]) -> dict:
-    """All that ``pack`` of these segments depends on: the recipe under which its data set is stored."""
+    """All that the data set of these segments depends on: the recipe under which it is stored."""
     rows = [
         (
             segment.id.video,
@@ -51,7 +46,7 @@ def recipe(segments: Sequence[Segment], words: Step, features: Sequence[Step]) -
     }
 
 
-def pack(
+def aligned_dataset(
     store: FeatureStore,
     segments: Sequence[Segment],
     words: Step,
@@ -73,10 +68,8 @@ def pack(
         times += [(word.start, word.end) for word in spoken]
         offsets.append(len(texts))
         for step in features:
-            of_text = step.key(segment) == segment.text_key
-            rows, mask = (
-                _text_rows(measured[step.name], spoken, segment) if of_text else pool(measured[step.name], spoken)
-            )
+            frames = measured[step.name]
+            rows, mask = _text_rows(frames, spoken, segment) if step.name in TEXT_FEATURES else pool(frames, spoken)
             values[step.name].append(rows)
             masks[step.name].append(mask)
     starts_ends = np.array(times, np.float64).reshape(-1, 2)  # [W, 2]

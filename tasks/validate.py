@@ -89,7 +89,7 @@ class _Rule:
     severity: str = "critical"
 
 
-def validate(
+def judge(
     dataset: AlignedDataset,
     lost: Mapping[str, int],
     docs_folder: Path,

@@ -10,7 +10,7 @@ import pytest
 from storage.interchange.npz import read_npz
 from storage.schema import AlignedDataset
 from tasks.features.vision import BLENDSHAPES
-from tasks.validate import Thresholds, validate
+from tasks.validate import Thresholds, judge
 
 SEGMENTS = 30
 SPLITS = ("train", "train", "valid", "test", "train")
@@ -57,7 +57,7 @@ def spoilt(feature: str, rows, value) -> AlignedDataset:
 
 
 def test_good_dataset_passes(tmp_path):
-    verdict = validate(good_dataset(), {}, tmp_path / "docs")
+    verdict = judge(good_dataset(), {}, tmp_path / "docs")
     assert verdict.passed
     assert not verdict.failed
     assert all(check.observed == 1 and not check.failing_ids for check in verdict.checks)
@@ -131,7 +131,7 @@ def emptied() -> AlignedDataset:
     ],
 )
 def test_fault_is_caught_by_its_check(tmp_path, dataset, caught_by, failing):
-    verdict = validate(dataset, {}, tmp_path)
+    verdict = judge(dataset, {}, tmp_path)
     assert not verdict.passed
     (check,) = (check for check in verdict.failed if check.severity == "critical")
     assert check.name == caught_by
@@ -140,12 +140,12 @@ def test_fault_is_caught_by_its_check(tmp_path, dataset, caught_by, failing):
 
 
 def test_low_coverage_fails_and_says_why(tmp_path):
-    verdict = validate(good_dataset(), {"no_face": 2, "truncated": 1}, tmp_path)
+    verdict = judge(good_dataset(), {"no_face": 2, "truncated": 1}, tmp_path)
     (check,) = verdict.failed
     assert (check.name, check.observed, check.threshold) == ("coverage", 30 / 33, 0.95)
     assert check.sentence.endswith("so in 30 of 33 segments; lost were 2 by no_face, 1 by truncated.")
-    assert validate(good_dataset(), {"no_face": 1}, tmp_path).passed
-    assert validate(good_dataset(), {"no_face": 3}, tmp_path, Thresholds(coverage=0.9)).passed
+    assert judge(good_dataset(), {"no_face": 1}, tmp_path).passed
+    assert judge(good_dataset(), {"no_face": 3}, tmp_path, Thresholds(coverage=0.9)).passed
 
 
 def test_nothing_extracted_fails(tmp_path):
@@ -163,7 +163,7 @@ def test_nothing_extracted_fails(tmp_path):
         features={name: values[:0] for name, values in dataset.features.items()},
         masks={name: mask[:0] for name, mask in dataset.masks.items()},
     )
-    verdict = validate(empty, {"missing_media": 30}, tmp_path)
+    verdict = judge(empty, {"missing_media": 30}, tmp_path)
     assert not verdict.passed
     assert "30 by missing_media" in next(check.sentence for check in verdict.failed if check.name == "coverage")
 
@@ -171,9 +171,9 @@ def test_nothing_extracted_fails(tmp_path):
 def test_a_split_without_labels_fails_only_where_there_are_labels(tmp_path):
     dataset = good_dataset()
     no_valid = replace(dataset, splits=tuple("test" if split == "valid" else split for split in dataset.splits))
-    (check,) = validate(no_valid, {}, tmp_path).failed
+    (check,) = judge(no_valid, {}, tmp_path).failed
     assert (check.name, check.failing_ids) == ("labelled_splits", ("valid",))
-    assert validate(replace(no_valid, labels=np.full(SEGMENTS, np.nan, np.float32)), {}, tmp_path).passed
+    assert judge(replace(no_valid, labels=np.full(SEGMENTS, np.nan, np.float32)), {}, tmp_path).passed
 
 
 def test_warnings_are_named_and_do_not_fail(tmp_path):
@@ -182,7 +182,7 @@ def test_warnings_are_named_and_do_not_fail(tmp_path):
     vision = dataset.features["vision"].copy()
     vision[: dataset.offsets[1]] = vision[0]
     dataset = replace(dataset, features={**dataset.features, "vision": vision})
-    verdict = validate(dataset, {}, tmp_path, Thresholds(most_words=7))
+    verdict = judge(dataset, {}, tmp_path, Thresholds(most_words=7))
     assert verdict.passed
     failing = {check.name: check.failing_ids for check in verdict.failed}
     assert failing.keys() == {"vision_columns_vary", "vision_moves", "segment_length"}
@@ -192,7 +192,7 @@ def test_warnings_are_named_and_do_not_fail(tmp_path):
 
 def test_data_docs_are_a_site_that_names_checks_and_escapes_ids(tmp_path):
     dataset = unlike(4, labels=3.5, ids="<script>x</script>$_$4")
-    verdict = validate(dataset, {}, tmp_path / "deep" / "docs")
+    verdict = judge(dataset, {}, tmp_path / "deep" / "docs")
     assert verdict.docs == tmp_path / "deep" / "docs" / "index.html"
     assert verdict.docs.is_file()
     (check,) = verdict.failed
@@ -204,7 +204,7 @@ def test_data_docs_are_a_site_that_names_checks_and_escapes_ids(tmp_path):
 
 
 def test_validation_is_silent(tmp_path, capfd):
-    validate(good_dataset(), {}, tmp_path)
+    judge(good_dataset(), {}, tmp_path)
     assert capfd.readouterr() == ("", "")
 
 
@@ -214,6 +214,6 @@ def test_published_features_of_mosi_pass(shared_data, tmp_path):
     dataset = read_npz(shared_data / "mosi" / "dev_aligned_50.npz")
     by_video = dict(zip(dict.fromkeys(dataset.videos), ("train", "valid", "test") * 4, strict=False))
     dataset = replace(dataset, splits=tuple(by_video[video] for video in dataset.videos))
-    verdict = validate(dataset, {}, tmp_path)
+    verdict = judge(dataset, {}, tmp_path)
     assert verdict.passed
     assert [check.failing_ids for check in verdict.failed] == [("audio/audio_36",)]
