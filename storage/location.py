@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,8 +17,6 @@ import icechunk
 import platformdirs
 
 from storage.schema import StoreError
-
-ICECHUNK_FOLDERS = {"chunks", "manifests", "refs", "snapshots", "transactions", "config.yaml"}
 
 
 class Location:
@@ -29,24 +28,35 @@ class Location:
             raise StoreError("bad_url", f"a store's address is a path or s3://bucket/prefix, not {url!r}")
         self._folder = None if "://" in url else Path(url).expanduser().resolve()
 
-    def open(self, create: bool) -> icechunk.Repository:
-        """The repository; StoreError where it is absent and not to be made, or where something else lies there."""
-        if self._folder is not None and self._folder.exists():
-            strangers = {path.name for path in self._folder.iterdir()} - ICECHUNK_FOLDERS
-            if strangers:
-                raise StoreError(
-                    "not_a_store", f"{self.url} holds other files ({min(strangers)}); name an empty folder"
-                )
-        storage = self._storage()
-        try:
-            if icechunk.Repository.exists(storage):
-                return icechunk.Repository.open(storage)
-            if not create:
-                raise StoreError("absent", f"there is no feature store at {self.url}")
-            with self.lock():
-                return icechunk.Repository.open_or_create(storage)
-        except (icechunk.IcechunkError, OSError) as cause:
-            raise StoreError("unreadable", f"{self.url} cannot be opened: {first_line(cause)}") from cause
+    def exists(self) -> bool:
+        """Whether a repository lies here; StoreError where something else does."""
+        if self._folder is not None and not (self._folder.is_dir() and any(self._folder.iterdir())):
+            return False
+        found = icechunk.Repository.exists(self._storage(self._folder))
+        if not found and self._folder is not None:
+            raise StoreError("not_a_store", f"{self.url} holds files, but no feature store; name a new folder")
+        return found
+
+    def make(self, lay_out: Callable[[icechunk.Repository], None]) -> None:
+        """Make a repository and lay it out; on a local disk it appears whole or not at all."""
+        with self.lock():
+            if self.exists():
+                return
+            if self._folder is None:
+                lay_out(icechunk.Repository.create(self._storage(None)))
+                return
+            unfinished = self._folder.with_name(f".{self._folder.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: this one holds the lock
+            lay_out(icechunk.Repository.create(self._storage(unfinished)))
+            unfinished.rename(self._folder)
+
+    def open(self) -> icechunk.Repository:
+        """The repository; StoreError where there is none."""
+        if not self.exists():
+            raise StoreError(
+                "absent", f"there is no feature store at {self.url}; name one, or run the extraction first"
+            )
+        return icechunk.Repository.open(self._storage(self._folder))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -68,12 +78,12 @@ class Location:
         finally:
             lock.release()
 
-    def _storage(self) -> icechunk.Storage:
-        if self._folder is not None:
+    def _storage(self, folder: Path | None) -> icechunk.Storage:
+        if folder is not None:
             # "not safe for concurrent commits" is printed on standard output at each opening; the lock sees to that
             if "ICECHUNK_LOG" not in os.environ:
                 icechunk.set_logs_filter("warn,icechunk::storage::object_store=error")
-            return icechunk.local_filesystem_storage(str(self._folder))
+            return icechunk.local_filesystem_storage(str(folder))
         parts = urlsplit(self.url)
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         return icechunk.s3_storage(
@@ -90,12 +100,6 @@ class Location:
             return self._folder.with_name(self._folder.name + ".lock")
         name = hashlib.sha256(self.url.encode()).hexdigest()[:32]
         return platformdirs.user_cache_path("dmd") / "locks" / f"{name}.lock"
-
-
-def first_line(error: BaseException) -> str:
-    """What went wrong, without the context that Icechunk prints under it."""
-    lines = [line.strip(" x|") for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
 
 
 def _read_holder(path: Path) -> str:

@@ -29,10 +29,10 @@ def read_npz(path: Path, text: str = "glove") -> AlignedDataset:
     segment has rows, and are empty strings elsewhere. Never unpickles. Raises StoreError, naming the key.
     """
     archive = _Archive(Path(path))
-    ids = archive.ids()
-    count = len(ids)
+    padded = archive.features()
+    count = len(next(iter(padded.values())))
+    ids = archive.ids(count)
     lengths = archive.array("lengths", count)
-    padded = archive.features(count)
     inside = archive.inside(padded, lengths)
     features = {text if key == "text" else key: values[inside].astype(np.float32) for key, values in padded.items()}
     rows = int(lengths.sum())
@@ -103,19 +103,19 @@ class _Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.arrays = {}
         try:
-            archive = np.load(path, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise StoreError("unreadable", f"{path} is a single array, not a NumPy archive (.npz)")
+            with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+                for key in archive.files:
+                    self.arrays[key] = self._load(archive, key)
         except UNREADABLE as cause:
             raise StoreError("unreadable", f"{path} is not a NumPy archive (.npz): {cause}") from cause
-        self.arrays = {}
-        with archive:
-            for key in archive.files:
-                try:
-                    self.arrays[key] = archive[key]
-                except UNREADABLE as cause:
-                    raise self.error(key, str(cause)) from cause
+
+    def _load(self, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+        try:
+            return archive[key]
+        except UNREADABLE as cause:
+            raise self.error(key, str(cause)) from cause
 
     def error(self, key: str, message: str) -> StoreError:
         return StoreError("unreadable", f"{self.path}, key {key!r}: {message}")
@@ -134,19 +134,19 @@ class _Archive:
             )
         return values
 
-    def ids(self) -> tuple[str, ...]:
-        ids = self.array("id", None).tolist()
+    def ids(self, count: int) -> tuple[str, ...]:
+        ids = self.array("id", count).tolist()
         for row, name in enumerate(ids):
             if not isinstance(name, str) or SEPARATOR not in name:
                 raise self.error("id", f"entry {row} is {name!r}, not video{SEPARATOR}clip")
         return tuple(ids)
 
-    def features(self, count: int) -> dict[str, np.ndarray]:
-        """Of one length T: float [N, T, D]."""
+    def features(self) -> dict[str, np.ndarray]:
+        """Float [N, T, D], all of one N and T."""
         found = {key: values for key, values in self.arrays.items() if values.ndim == 3 and values.dtype.kind == "f"}
         if not found:
             raise self.error("text", "neither this nor any other key holds features [N, T, D]")
-        width = next(iter(found.values())).shape[1]
+        count, width, _ = next(iter(found.values())).shape
         return {key: self.array(key, count, width, None) for key in found}
 
     def inside(self, padded: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
