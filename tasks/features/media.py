@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ def frames(
     with _opened(path) as container:
         stream = _video(container)
         if stream is None:
-            raise MediaError("no_video", f"{path} has no video stream.")
+            raise MediaError("no_video", f"{path} has no video that can be decoded.")
         _check_interval(path, start, end, _declared_end(container, stream))
         context = stream.codec_context
         if context.width * context.height > LARGEST_PICTURE:
@@ -110,7 +111,7 @@ def frames(
 
 
 def waveform(path: Path, start: float = 0.0, end: float = math.inf) -> np.ndarray:
-    """The sound from ``start`` until ``end`` (seconds of the file): float32 [samples], mono, 16 kHz, in [-1, 1].
+    """The sound from ``start`` until ``end`` (seconds of the file): float32 [samples], mono, 16 kHz, full scale 1.
 
     Samples lie where their timestamps say; where there is no sound (before the first, or in a gap), they are zero.
     Raises ``MediaError``.
@@ -118,7 +119,7 @@ def waveform(path: Path, start: float = 0.0, end: float = math.inf) -> np.ndarra
     with _opened(path) as container:
         stream = _audio(container)
         if stream is None:
-            raise MediaError("no_audio", f"{path} has no sound.")
+            raise MediaError("no_audio", f"{path} has no sound that can be decoded.")
         declared_end = _declared_end(container, stream)
         _check_interval(path, start, end, declared_end)
         runs = list(_continuous_runs(_decoded(path, container, stream, start, end)))
@@ -159,12 +160,13 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 def _video(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The first stream of moving pictures; a cover picture is none."""
-    return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
+    """The first stream of moving pictures of a known codec; a cover picture is none."""
+    streams = (s for s in container.streams.video if s.codec_context and not s.disposition & Disposition.attached_pic)
+    return next(streams, None)
 
 
 def _audio(container: av.container.InputContainer) -> av.AudioStream | None:
-    return next(iter(container.streams.audio), None)
+    return next((stream for stream in container.streams.audio if stream.codec_context), None)
 
 
 def _origin(container: av.container.InputContainer) -> float:
@@ -174,12 +176,18 @@ def _origin(container: av.container.InputContainer) -> float:
 
 def _declared_end(container: av.container.InputContainer, stream: av.stream.Stream) -> float:
     """Seconds from the file's zero at which the stream should end; infinite where the file does not say."""
+    origin = _origin(container)
+    if container.format.name == "avi" and stream.type == "video" and stream.frames:
+        return float(stream.frames / stream.average_rate)  # its durations are measured, not declared
     if stream.duration is not None:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - _origin(container)
-    if clock := stream.metadata.get("DURATION"):  # Matroska: hours:minutes:seconds
-        hours, minutes, seconds = clock.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    return math.inf if container.duration is None else container.duration / av.time_base
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin
+    # Matroska's durations are end times: what comes before the first timestamp is in them.
+    if clock := re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, clock.groups())
+        return hours * 3600 + minutes * 60 + seconds - origin
+    if container.duration is None:
+        return math.inf
+    return container.duration / av.time_base - (origin if "matroska" in container.format.name else 0.0)
 
 
 def _check_interval(path: Path, start: float, end: float, declared_end: float) -> None:
@@ -205,7 +213,7 @@ def _decoded(
     if start > _SEEK_MARGIN:
         container.seek(round((start - _SEEK_MARGIN + origin) * av.time_base))
     covered, damaged = 0.0, 0
-    for packet in container.demux(stream):
+    for packet in _packets(container, stream):
         try:
             decoded = packet.decode()
         except av.FFmpegError:
@@ -225,6 +233,13 @@ def _decoded(
         raise MediaError("truncated", message)
     if damaged:
         raise MediaError("unreadable", f"{damaged} {stream.type} packets of {path} cannot be decoded.")
+
+
+def _packets(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator[av.Packet]:
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError as error:
+        raise MediaError("truncated", f"{container.name} cannot be read to its end: {error}.") from error
 
 
 def _length(stream: av.stream.Stream, frame: av.VideoFrame | av.AudioFrame) -> float:

@@ -1,0 +1,123 @@
+"""The acoustic columns say of known signals what is known of them."""
+
+import numpy as np
+import pytest
+
+from tasks.features.audio import Acoustics
+from tasks.features.media import SAMPLE_RATE, MediaError
+
+ACOUSTICS = Acoustics()
+
+
+def measured(samples: np.ndarray) -> dict[str, np.ndarray]:
+    frames = ACOUSTICS.of_waveform(samples.astype(np.float32))
+    assert frames.values.dtype == np.float32 and np.isfinite(frames.values).all() and frames.mask.all()
+    return dict(zip(ACOUSTICS.columns, frames.values.T, strict=True))
+
+
+def harmonics(pitch: float, seconds: float = 1.0, amplitude: float = 0.1) -> np.ndarray:
+    """A buzz like that of a voice: ten harmonics, each weaker than the one below."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return amplitude * sum(np.sin(2 * np.pi * k * pitch * time) / k for k in range(1, 11))
+
+
+@pytest.mark.parametrize("pitch", [80, 110, 220, 350])
+def test_pitch_of_a_buzz(pitch):
+    columns = measured(harmonics(pitch))
+    inner = slice(5, -5)
+    assert columns["voiced"][inner].all()
+    np.testing.assert_allclose(columns["f0"][inner], pitch, rtol=0.01)
+
+
+def test_a_rising_pitch_is_followed_at_its_time():
+    pitch = np.linspace(100, 300, 2 * SAMPLE_RATE)
+    columns = measured(0.2 * np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE))
+    expected = np.interp(np.arange(201) / 100, [0, 2], [100, 300])
+    np.testing.assert_allclose(columns["f0"][10:-10], expected[10:-10], rtol=0.03)
+
+
+def test_noise_has_no_pitch():
+    columns = measured(np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE))
+    assert columns["voiced"].mean() < 0.02
+    assert np.all(columns["f0"][columns["voiced"] == 0] == 0)
+    assert abs(np.median(columns["zero_crossing_rate"]) - 0.5) < 0.02
+    assert np.median(columns["flatness"]) > 0.4
+
+
+def test_loudness_is_decibels_of_full_scale():
+    """A sine of amplitude A has the root mean square A / sqrt(2): 3.01 dB under A."""
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    for decibels in (-10.0, -40.0):
+        columns = measured(10 ** (decibels / 20) * np.sin(2 * np.pi * 440 * time))
+        np.testing.assert_allclose(columns["loudness"][3:-3], decibels - 3.01, atol=0.1)
+
+
+def test_the_spectrum_of_a_sine_is_at_its_frequency():
+    columns = measured(0.2 * np.sin(2 * np.pi * 1000 * np.arange(SAMPLE_RATE) / SAMPLE_RATE))
+    np.testing.assert_allclose(columns["centroid"][3:-3], 1000, atol=15)
+    np.testing.assert_allclose(columns["rolloff"][3:-3], 1000, atol=50)
+    np.testing.assert_allclose(columns["zero_crossing_rate"][3:-3], 0.125, atol=0.006)
+    assert np.median(columns["flatness"]) < 1e-3
+
+
+def test_cepstra_tell_timbre_from_loudness():
+    """Twice the amplitude adds 6.02 dB to every band, which the first cepstrum alone takes."""
+    noise = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE)
+    quiet, loud = measured(noise), measured(2 * noise)
+    inner = slice(5, -5)
+    np.testing.assert_allclose(loud["mfcc0"][inner] - quiet["mfcc0"][inner], 6.02 * np.sqrt(40), rtol=0.01)
+    for i in range(1, 13):
+        np.testing.assert_allclose(loud[f"mfcc{i}"][inner], quiet[f"mfcc{i}"][inner], atol=0.05)
+
+
+def test_deltas_are_changes_a_frame():
+    swell = 10 ** (np.linspace(-40, 0, 2 * SAMPLE_RATE) / 20)  # 0.2 dB a frame
+    columns = measured(swell * np.random.default_rng(0).normal(0, 0.1, 2 * SAMPLE_RATE))
+    assert columns["delta_mfcc0"].mean() == pytest.approx(0.2 * np.sqrt(40), rel=0.05)
+
+
+def test_times_are_the_centres_of_frames():
+    click = np.zeros(SAMPLE_RATE)
+    click[8000] = 0.9  # at 0.5 s
+    frames = ACOUSTICS.of_waveform(click.astype(np.float32))
+    assert frames.times.dtype == np.float64
+    np.testing.assert_allclose(np.diff(frames.times), 0.01)
+    heard = frames.times[frames.values[:, 0] > -99]
+    assert abs((heard[0] + heard[-1]) / 2 - 0.5) < 0.011
+
+
+def test_stretches_of_silence_and_hardly_any_sound_are_finite():
+    columns = measured(np.concatenate([np.zeros(8000), harmonics(150), np.zeros(8000)]))
+    assert columns["loudness"][0] == pytest.approx(-100) and columns["f0"][0] == 0
+    measured(np.full(100, 0.5))
+
+
+def test_silence_is_refused(record):
+    clip = record(sound=np.zeros(44_100, np.float32))
+    with pytest.raises(MediaError) as caught:
+        ACOUSTICS.measure(clip)
+    assert caught.value.reason == "silent"
+
+
+def test_a_segment_of_a_recording_is_measured_from_its_start(record, tone):
+    frames = ACOUSTICS.measure(record(sound=tone), 1.0, 2.0)
+    assert frames.times[0] == 0.0 and len(frames.times) == 101
+    assert np.median(frames.values[:, ACOUSTICS.columns.index("f0")]) == pytest.approx(220, rel=0.01)
+
+
+@pytest.mark.real_data
+def test_voices_of_real_speakers(shared_data):
+    """The pitch of a man and of a woman of the GRID corpus, and speech between the silences."""
+    pitches = {}
+    for name in ("id2_vcd_swwp2s", "brbk7n"):
+        frames = ACOUSTICS.measure(shared_data / "grid" / f"{name}.mpg")
+        columns = dict(zip(ACOUSTICS.columns, frames.values.T, strict=True))
+        pitches[name] = np.median(columns["f0"][columns["voiced"] == 1])
+        speech = (frames.times > 0.6) & (frames.times < 2.0)
+        assert columns["loudness"][speech].mean() > columns["loudness"][~speech].mean() + 10
+    assert 85 < pitches["id2_vcd_swwp2s"] < 150
+    assert 150 < pitches["brbk7n"] < 260
+
+
+def test_the_recipe_tells_configurations_apart():
+    assert Acoustics().recipe() == Acoustics().recipe() != Acoustics(f0_max=400.0).recipe()
