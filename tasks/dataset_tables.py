@@ -35,8 +35,6 @@ def segments(dataset: AlignedDataset) -> pd.DataFrame:
     labelled = np.isfinite(dataset.labels)
     table: dict[str, Any] = {
         "segment": dataset.ids,
-        "video": dataset.videos,
-        "split": dataset.splits,
         "label": dataset.labels.astype(float),
         "labelled_split": [split if has else None for split, has in zip(dataset.splits, labelled, strict=True)],
         "words": words,
@@ -60,24 +58,23 @@ def segments(dataset: AlignedDataset) -> pd.DataFrame:
 
 
 def columns(dataset: AlignedDataset) -> pd.DataFrame:
-    """One row a column of a feature: least and greatest measured value; ``<feature>_varies`` where they differ."""
+    """One row a column of a feature: whether its measured values differ, in ``<feature>_varies``."""
     rows = []
     for name, values in dataset.features.items():
-        measured = np.where(dataset.masks[name][:, None] & np.isfinite(values), values, np.nan)  # [W, D]
-        low, high = np.fmin.reduce(measured, initial=np.nan), np.fmax.reduce(measured, initial=np.nan)  # [D]
-        for index, column in enumerate(dataset.columns[name]):
-            varies = {f"{name}_varies": bool(high[index] > low[index])}  # False for NaN, where nothing was measured
-            rows.append({"column": f"{name}/{column}", "minimum": low[index], "maximum": high[index], **varies})
+        valid = dataset.masks[name][:, None] & np.isfinite(values)  # [W, D]
+        low = np.min(values, axis=0, where=valid, initial=np.inf)  # [D]
+        high = np.max(values, axis=0, where=valid, initial=-np.inf)  # [D]
+        for column, varies in zip(dataset.columns[name], (high > low).tolist(), strict=True):
+            rows.append({"column": f"{name}/{column}", f"{name}_varies": varies})
     return pd.DataFrame(rows)
 
 
 def videos(dataset: AlignedDataset) -> pd.DataFrame:
-    """One row a video: its number of segments and of splits."""
-    splits: dict[str, list[str]] = defaultdict(list)
+    """One row a video: the number of splits that it is in."""
+    splits: dict[str, set[str]] = defaultdict(set)
     for video, split in zip(dataset.videos, dataset.splits, strict=True):
-        splits[video].append(split)
-    rows = [(video, len(found), len(set(found))) for video, found in splits.items()]
-    return pd.DataFrame(rows, columns=["video", "segments", "splits"])
+        splits[video].add(split)
+    return pd.DataFrame({"video": list(splits), "splits": [len(found) for found in splits.values()]})
 
 
 def _per_segment(words: Any, dataset: AlignedDataset) -> np.ndarray:

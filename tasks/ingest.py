@@ -120,7 +120,7 @@ def _with_given_words(segment: Segment, path: Path) -> Segment:
         return segment
     try:
         given = words.read_align(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return replace(segment, failure=Failure("bad_word_times", f"row {segment.row}: {error}"))
     tokens = segment.text.split()
     if [_letters(word.text) for word in given] != [_letters(token) for token in tokens]:

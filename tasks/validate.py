@@ -234,7 +234,7 @@ def _run(tables: Mapping[str, pd.DataFrame], rules: Sequence[_Rule], docs_folder
         suites[rule.table, rule.severity].append(rule)
     results = {}
     for (table, severity), members in suites.items():
-        name = table if severity == "critical" else f"{table} ({severity}s)"
+        name = table if severity == "critical" else f"{table}_{severity}s"
         suite = context.suites.add(gx.ExpectationSuite(name=name))
         for rule in members:
             rule.expectation.meta = {"name": rule.name}

@@ -10,7 +10,7 @@ import pytest
 from storage.interchange.npz import read_npz
 from storage.schema import AlignedDataset
 from tasks.features.vision import BLENDSHAPES
-from tasks.validate import Thresholds, judge
+from tasks.validate import Thresholds, Verdict, judge
 
 SEGMENTS = 30
 SPLITS = ("train", "train", "valid", "test", "train")
@@ -48,12 +48,26 @@ def good_dataset() -> AlignedDataset:
     )
 
 
-def spoilt(feature: str, rows, value) -> AlignedDataset:
-    """The good data set with some rows of a feature overwritten."""
-    dataset = good_dataset()
-    values = dataset.features[feature].copy()
+def spoil(dataset: AlignedDataset, **fields) -> AlignedDataset:
+    """The data set with entries of some fields replaced: ``labels={4: 3.5}``."""
+    changed = {}
+    for name, entries in fields.items():
+        values = getattr(dataset, name)
+        spoilt = list(values) if isinstance(values, tuple) else values.copy()
+        for index, value in entries.items():
+            spoilt[index] = value
+        changed[name] = tuple(spoilt) if isinstance(values, tuple) else spoilt
+    return replace(dataset, **changed)
+
+
+def spoil_feature(dataset: AlignedDataset, name: str, rows, value) -> AlignedDataset:
+    values = dataset.features[name].copy()
     values[rows] = value
-    return replace(dataset, features={**dataset.features, feature: values})
+    return replace(dataset, features={**dataset.features, name: values})
+
+
+def critical(verdict: Verdict) -> dict[str, tuple[str, ...]]:
+    return {check.name: check.failing_ids for check in verdict.failed if check.severity == "critical"}
 
 
 def test_good_dataset_passes(tmp_path):
@@ -66,77 +80,65 @@ def test_good_dataset_passes(tmp_path):
     assert "glove_in_range" not in names  # nothing is known of the range of its columns
 
 
-def unlike(index: int, **fields) -> AlignedDataset:
-    """The good data set with one entry of some fields replaced."""
+def test_each_single_fault_is_caught_by_its_check(tmp_path):
+    """Nine faults in nine segments of one data set: each check names its own and no other."""
     dataset = good_dataset()
-    changed = {}
-    for name, value in fields.items():
-        entries = list(getattr(dataset, name))
-        entries[index] = value
-        changed[name] = tuple(entries) if isinstance(getattr(dataset, name), tuple) else np.array(entries, np.float32)
-    return replace(dataset, **changed)
-
-
-def swapped() -> AlignedDataset:
-    dataset = good_dataset()
-    features = {**dataset.features, "vision": dataset.features["audio"], "audio": dataset.features["vision"]}
-    return replace(dataset, features=features)
-
-
-def unmeasured(feature: str, segments: int) -> AlignedDataset:
-    dataset = good_dataset()
-    mask = dataset.masks[feature].copy()
-    mask[: dataset.offsets[segments]] = False
-    return replace(dataset, masks={**dataset.masks, feature: mask})
-
-
-def shifted(word: int, seconds: float) -> AlignedDataset:
-    dataset = good_dataset()
-    starts, ends = dataset.starts.copy(), dataset.ends.copy()
-    starts[word] += seconds
-    ends[word] += seconds
-    return replace(dataset, starts=starts, ends=ends)
-
-
-def emptied() -> AlignedDataset:
-    """The second segment gives its words to the first."""
-    dataset = good_dataset()
-    offsets = dataset.offsets.copy()
-    offsets[1] = offsets[2]
-    unknown = np.full(len(dataset.words), np.nan)
-    return replace(dataset, offsets=offsets, starts=unknown, ends=unknown)
-
-
-@pytest.mark.parametrize(
-    ("dataset", "caught_by", "failing"),
-    [
-        (spoilt("vision", 3, np.nan), "vision_finite", ("video0$_$0",)),
-        (spoilt("audio", (3, 7), -np.inf), "audio_finite", ("video0$_$0",)),
-        (
-            spoilt("audio", slice(None), 0.25),
-            "audio_varies",
-            tuple(f"audio/audio_{i}" for i in range(len(BLENDSHAPES))),
-        ),
-        (swapped(), "vision_in_range", tuple(good_dataset().ids)),
-        (spoilt("vision", (0, 5), 1.01), "vision_in_range", ("video0$_$0",)),
-        (emptied(), "words_per_segment", ("video0$_$1",)),
-        (unlike(4, labels=3.5), "label_in_range", ("video0$_$4",)),
-        (unlike(4, ids="video0$_$3"), "unique_ids", ("video0$_$3",)),
-        (unlike(4, splits="test"), "one_split_a_video", ("video0",)),
-        (unmeasured("vision", 2), "vision_measured", ("video0$_$0", "video0$_$1")),
-        (unmeasured("glove", 2), "glove_measured", ("video0$_$0", "video0$_$1")),
-        (shifted(1, 0.2), "word_times", ("video0$_$0",)),
-        (shifted(0, -0.1), "word_times", ("video0$_$0",)),
-        (unlike(1, words=""), "words_not_empty", ("video0$_$0",)),
-    ],
-)
-def test_fault_is_caught_by_its_check(tmp_path, dataset, caught_by, failing):
+    word = dataset.offsets  # the first word of each segment
+    dataset = spoil_feature(dataset, "vision", (word[0], 3), np.nan)
+    dataset = spoil_feature(dataset, "vision", (word[1], 5), 1.01)
+    dataset = spoil_feature(dataset, "audio", (word[2], 7), -np.inf)
+    dataset = spoil(
+        dataset,
+        labels={4: 3.5},
+        ids={9: dataset.ids[8]},
+        splits={14: "test"},
+        words={word[20]: " "},
+        starts={word[22]: -0.1, word[25] + 1: 0.2},  # before the segment, and before the word before it
+    )
+    ids = dataset.ids
     verdict = judge(dataset, {}, tmp_path)
     assert not verdict.passed
-    (check,) = (check for check in verdict.failed if check.severity == "critical")
-    assert check.name == caught_by
-    assert check.failing_ids == failing
-    assert failing[0] in check.sentence
+    assert critical(verdict) == {
+        "vision_finite": (ids[0],),
+        "vision_in_range": (ids[1],),
+        "audio_finite": (ids[2],),
+        "label_in_range": (ids[4],),
+        "unique_ids": (ids[8],),
+        "one_split_a_video": ("video2",),
+        "words_not_empty": (ids[20],),
+        "word_times": (ids[22], ids[25]),
+    }
+    assert all(check.failing_ids[0] in check.sentence for check in verdict.failed)
+
+
+def test_faults_of_whole_features_are_caught_by_their_checks(tmp_path):
+    """A constant feature, segments without a face, unknown words, and a segment whose words went to its neighbour."""
+    dataset = spoil_feature(good_dataset(), "audio", slice(None), 0.25)
+    masks = {name: mask.copy() for name, mask in dataset.masks.items()}
+    masks["vision"][: dataset.offsets[2]] = False
+    masks["glove"][dataset.offsets[10] : dataset.offsets[12]] = False
+    unknown = np.full(len(dataset.words), np.nan)
+    dataset = replace(spoil(dataset, offsets={6: dataset.offsets[7]}), masks=masks, starts=unknown, ends=unknown)
+    assert critical(judge(dataset, {}, tmp_path)) == {
+        "audio_varies": tuple(f"audio/{column}" for column in dataset.columns["audio"]),
+        "vision_measured": dataset.ids[:2],
+        "glove_measured": dataset.ids[10:12],
+        "words_per_segment": (dataset.ids[6],),
+    }
+
+
+def test_swapped_modalities_are_caught_by_the_ranges(tmp_path):
+    dataset = good_dataset()
+    swapped = {**dataset.features, "vision": dataset.features["audio"], "audio": dataset.features["vision"]}
+    assert critical(judge(replace(dataset, features=swapped), {}, tmp_path)) == {"vision_in_range": dataset.ids}
+
+
+def test_a_data_set_whose_parts_do_not_fit_cannot_be_made():
+    dataset = good_dataset()
+    with pytest.raises(ValueError, match="features\\['vision'\\]"):
+        replace(dataset, features={**dataset.features, "vision": dataset.features["vision"][:-1]})
+    with pytest.raises(ValueError, match="offsets"):
+        spoil(dataset, offsets={SEGMENTS: len(dataset.words) - 1})
 
 
 def test_low_coverage_fails_and_says_why(tmp_path):
@@ -178,7 +180,7 @@ def test_a_split_without_labels_fails_only_where_there_are_labels(tmp_path):
 
 def test_warnings_are_named_and_do_not_fail(tmp_path):
     """A constant column, a face that stands still in one segment, and a long segment."""
-    dataset = spoilt("vision", (slice(None), 0), 0)
+    dataset = spoil_feature(good_dataset(), "vision", (slice(None), 0), 0)
     vision = dataset.features["vision"].copy()
     vision[: dataset.offsets[1]] = vision[0]
     dataset = replace(dataset, features={**dataset.features, "vision": vision})
@@ -191,7 +193,7 @@ def test_warnings_are_named_and_do_not_fail(tmp_path):
 
 
 def test_data_docs_are_a_site_that_names_checks_and_escapes_ids(tmp_path):
-    dataset = unlike(4, labels=3.5, ids="<script>x</script>$_$4")
+    dataset = spoil(good_dataset(), labels={4: 3.5}, ids={4: "<script>x</script>$_$4"})
     verdict = judge(dataset, {}, tmp_path / "deep" / "docs")
     assert verdict.docs == tmp_path / "deep" / "docs" / "index.html"
     assert verdict.docs.is_file()
