@@ -35,7 +35,7 @@ def pronunciations(word: str) -> tuple[str, ...]:
     letters = bare.replace("'", "")
     if not re.search("[aeiouy]", letters):
         return (" ".join(dictionary()[letter][0] for letter in letters),)
-    return (_guess(letters),)
+    return (guess(letters),)
 
 
 @cache
@@ -50,7 +50,7 @@ def dictionary() -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def _guess(letters: str) -> str:
+def guess(letters: str) -> str:
     """Grapheme to phoneme with the encoder-decoder of g2p_en (Park and Kim, 2019): two GRUs, greedy."""
     model = _g2p_model()
     hidden = np.zeros(model["enc_w_hh"].shape[1], np.float32)  # [H]
