@@ -131,6 +131,14 @@ class FeatureStore:
         """A committed data set."""
         return self._repository.read(_aligned_path(fingerprint), at, aligned.read)
 
+    def has_aligned(self, fingerprint: str) -> bool:
+        """Whether this data set was written."""
+        return self._repository.read(_aligned_path(fingerprint), "staging", lambda group: True, absent=False)
+
+    def recipe(self, feature: str, fingerprint: str) -> dict:
+        """What these results were made by; ``feature`` may be ``words``."""
+        return self._repository.read(_path(feature, fingerprint), "staging", lambda group: group.attrs["recipe"])
+
     def publish(self, fingerprint: str) -> Published:
         """Move ``main`` to staging and tag it with the data set's name; nothing where ``main`` publishes it already."""
         path = _aligned_path(fingerprint)

@@ -139,7 +139,7 @@ def digest(group: zarr.Group) -> str:
     for first in range(0, len(with_rows), 256):
         read(group, index, with_rows[first : first + 256])
     entries = zip(index.key, index.length.tolist(), index.sha256, index.reason, index.message, strict=True)
-    return arrays.digest({}, _attributes(group), sorted(entries))
+    return arrays.digest({}, dict(group.attrs), sorted(entries))
 
 
 def _runs(index: Index, positions: list[int]) -> Iterator[list[int]]:
@@ -158,12 +158,8 @@ def _names(group: zarr.Group) -> list[str]:
     return group.attrs["names"]
 
 
-def _attributes(group: zarr.Group) -> dict:
-    return dict(group.attrs)
-
-
 def _digest(group: zarr.Group, index: Index) -> str:
-    return arrays.digest(index.arrays(), _attributes(group))
+    return arrays.digest(index.arrays(), dict(group.attrs))
 
 
 def _seal(group: zarr.Group, index: Index) -> None:

@@ -7,7 +7,7 @@ root group lists the groups that were written, so that one that is lost is not t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import icechunk
@@ -32,7 +32,7 @@ class Repository:
             self._versions = self._location.open()
         self.root("staging")
 
-    def lock(self):
+    def lock(self) -> AbstractContextManager[None]:
         """A context in which no other process can commit."""
         return self._location.lock()
 
@@ -140,5 +140,5 @@ def _lay_out(versions: icechunk.Repository) -> None:
 
 def _first_line(error: Exception) -> str:
     """What went wrong, without the context that Icechunk prints under it."""
-    lines = [line.strip(" x|") for line in str(error).splitlines()]
+    lines = [line.strip(" |").removeprefix("x ").strip() for line in str(error).splitlines()]
     return next((line for line in lines if line), type(error).__name__)

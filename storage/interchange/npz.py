@@ -18,6 +18,7 @@ import numpy as np
 from storage.schema import AlignedDataset, StoreError
 
 SEPARATOR = "$_$"
+KINDS = {"numbers": "biuf", "text": "U"}
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -37,20 +38,20 @@ def read_npz(path: Path, text: str = "glove") -> AlignedDataset:
     features = {text if key == "text" else key: values[inside].astype(np.float32) for key, values in padded.items()}
     rows = int(lengths.sum())
 
-    def by_word(key: str, absent: np.ndarray) -> np.ndarray:
-        return archive.array(key, *inside.shape)[inside] if key in archive.arrays else absent
+    def by_word(key: str, absent: np.ndarray, kind: str = "numbers") -> np.ndarray:
+        return archive.array(key, *inside.shape, kind=kind)[inside] if key in archive.arrays else absent
 
     def columns(name: str, width: int) -> tuple[str, ...]:
         numbered = np.array([f"{name}_{column}" for column in range(width)], dtype=np.str_)
-        return tuple(archive.array(f"{name}_columns", width, absent=numbered).tolist())
+        return tuple(archive.array(f"{name}_columns", width, kind="text", absent=numbered).tolist())
 
     return AlignedDataset(
         ids=ids,
         videos=tuple(name.rsplit(SEPARATOR, 1)[0] for name in ids),
         labels=archive.array("regression_labels", count, absent=np.full(count, np.nan)).astype(np.float32),
-        splits=tuple(archive.array("splits", count, absent=np.full(count, "")).tolist()),
+        splits=tuple(archive.array("splits", count, kind="text", absent=np.full(count, "")).tolist()),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        words=tuple(by_word("words", archive.words(lengths)).tolist()),
+        words=tuple(by_word("words", archive.words(lengths), "text").tolist()),
         starts=by_word("starts", np.full(rows, np.nan)),
         ends=by_word("ends", np.full(rows, np.nan)),
         features=features,
@@ -120,8 +121,10 @@ class _Archive:
     def error(self, key: str, message: str) -> StoreError:
         return StoreError("unreadable", f"{self.path}, key {key!r}: {message}")
 
-    def array(self, key: str, *shape: int | None, absent: np.ndarray | None = None) -> np.ndarray:
-        """The array of this shape (None: any size); ``absent`` where the file has no such key, if that is given."""
+    def array(
+        self, key: str, *shape: int | None, kind: str = "numbers", absent: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The array of this shape (None: any size) and kind; ``absent`` where the file has no such key, if given."""
         values = self.arrays.get(key, absent)
         if values is None:
             raise self.error(key, f"absent; the file has {', '.join(sorted(self.arrays)) or 'no arrays'}")
@@ -132,12 +135,14 @@ class _Archive:
             raise self.error(
                 key, f"its shape is {values.shape}, {tuple('any' if n is None else n for n in shape)} expected"
             )
+        if values.dtype.kind not in KINDS[kind]:
+            raise self.error(key, f"its type is {values.dtype}, {kind} expected")
         return values
 
     def ids(self, count: int) -> tuple[str, ...]:
-        ids = self.array("id", count).tolist()
+        ids = self.array("id", count, kind="text").tolist()
         for row, name in enumerate(ids):
-            if not isinstance(name, str) or SEPARATOR not in name:
+            if SEPARATOR not in name:
                 raise self.error("id", f"entry {row} is {name!r}, not video{SEPARATOR}clip")
         return tuple(ids)
 
@@ -162,7 +167,7 @@ class _Archive:
 
     def words(self, lengths: np.ndarray) -> np.ndarray:
         """One a row, from ``raw_text``."""
-        texts = self.array("raw_text", len(lengths), absent=np.full(len(lengths), "")).tolist()
+        texts = self.array("raw_text", len(lengths), kind="text", absent=np.full(len(lengths), "")).tolist()
         words: list[str] = []
         for text, length in zip(texts, lengths, strict=True):
             tokens = text.split()

@@ -114,6 +114,9 @@ def test_what_the_file_does_not_say(tmp_path, field_file):
         ("id", np.array(["v$_$1"])),
         ("vision", np.zeros((2, 7, 3), np.float32)),
         ("regression_labels", np.zeros((2, 1))),
+        ("regression_labels", np.array(["good", "bad"])),
+        ("raw_text", np.array([1, 2])),
+        ("id", np.array([b"v$_$1", b"v$_$2"])),
         ("raw_text", np.array([{}, "x"], dtype=object)),
     ],
 )
