@@ -8,16 +8,31 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
-from storage.schema import AlignedDataset, Frames, Word
+from storage.schema import AlignedDataset, Frames, Word, fingerprint
 from storage.segments import Segment
 from tasks.extract import TEXT_FEATURES, Step, segment_states
 from tasks.features.pooling import pool
 
 CODE_VERSION = 1
+"""Of this module and of the pooling; in the recipe."""
 BLOCK = 64
 """Segments whose frames are in memory at once."""
+
+
+@task(cache_policy=NO_CACHE)
+def pack(store: FeatureStore, steps: Sequence[Step]) -> str:
+    """Commit the data set of all segments that came through the steps, words first; return its fingerprint."""
+    words, *features = steps
+    segments = extracted(store, store.segments(), steps)
+    made_of = recipe(segments, words, features)
+    if store.has_aligned(fingerprint(made_of)):
+        return fingerprint(made_of)
+    columns = {step.name: step.columns for step in features}
+    return store.write_aligned(made_of, aligned_dataset(store, segments, words, features, columns))
 
 
 def extracted(store: FeatureStore, segments: Sequence[Segment], steps: Sequence[Step]) -> list[Segment]:

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import html
-import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
+from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset
 from tasks import dataset_tables
-from tasks.labels import LABEL_RANGE, SPLITS
+from tasks.expectations import Rule, Thresholds, dataset_rules, feature_rules
+from tasks.extract import Step, segment_states
+from tasks.labels import SPLITS
 
 if TYPE_CHECKING:
-    import great_expectations as gx
+    import great_expectations as gx  # four seconds, so it is imported where it is used
 
 IDS_IN_SENTENCE = 5
 INDEX = {"segments": "segment", "columns": "column", "videos": "video"}
 """The column that names a row of each table."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What a data set must reach.
-
-    ``coverage``: least share of the usable rows of the label file that are in the data set. ``measured_words``: least
-    share of a segment's words during which a feature was measured (a face seen, a word known), and
-    ``measured_segments`` the least share of segments that reach it. ``varying_columns``: least share of a feature's
-    columns that are not constant. ``most_words``: longer segments give a warning; the
-    field's word-aligned files are cut at 50. ``label_range``: both ends included.
-    """
-
-    coverage: float = 0.95
-    measured_words: float = 0.5
-    measured_segments: float = 0.95
-    varying_columns: float = 0.5
-    most_words: int = 50
-    label_range: tuple[float, float] = LABEL_RANGE
 
 
 @dataclass(frozen=True)
@@ -77,16 +61,33 @@ class Verdict:
         return tuple(sorted((check for check in self.checks if not check.passed), key=lambda check: check.severity))
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """One expectation about one table: its name, what it says in plain words, and what it is in Great Expectations."""
+class GateRefused(Exception):
+    """The data set did not pass its checks, so it was not published and nothing was trained on it."""
 
-    name: str
-    table: str
-    says: str
-    expectation: gx.expectations.Expectation
-    threshold: float = 1.0
-    severity: str = "critical"
+    reason = "gate_refused"
+
+
+@task(cache_policy=NO_CACHE)
+def validate(
+    store: FeatureStore, dataset: str, steps: Sequence[Step], min_coverage: float, docs_folder: Path
+) -> Verdict:
+    """Judge a packed data set and the coverage of the steps that made it."""
+    segments = segment_states(store, store.segments(), steps) if steps else []
+    lost = Counter(state.reason for state in segments if state.name == "failed")
+    return judge(store.aligned(dataset, at="staging"), lost, docs_folder, Thresholds(coverage=min_coverage))
+
+
+@task(cache_policy=NO_CACHE)
+def publish(store: FeatureStore, dataset: str) -> Published:
+    """Let everybody read the data set: ``main`` moves to it."""
+    return store.publish(dataset)
+
+
+def refuse(verdict: Verdict, page: Path) -> None:
+    """Raises GateRefused, with all reasons, if the verdict is no."""
+    if not verdict.passed:
+        reasons = " ".join(check.sentence for check in verdict.failed if check.severity == "critical")
+        raise GateRefused(f"the data set was refused: {reasons} The report is {page}")
 
 
 def judge(
@@ -104,132 +105,28 @@ def judge(
 
     ``docs_folder`` takes the Data Docs, a web site of its own.
     """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # releases before 1.24 read it when imported
     tables = {
         "segments": dataset_tables.segments(dataset),
         "columns": dataset_tables.columns(dataset),
         "videos": dataset_tables.videos(dataset),
     }
-    rules = _dataset_rules(dataset, sum(lost.values()), thresholds)
+    rules = dataset_rules(dataset, sum(lost.values()), thresholds)
     for name in dataset.features:
-        rules += _feature_rules(name, dataset.columns[name], thresholds)
+        rules += feature_rules(name, dataset.columns[name], thresholds)
     results = _run(tables, rules, docs_folder)
     checks = tuple(_check(rule, results[rule.name], len(dataset.ids), lost) for rule in rules)
     passed = all(check.passed for check in checks if check.severity == "critical")
     return Verdict(passed, checks, docs_folder / "index.html")
 
 
-# --- what is expected of them
-
-
-def _dataset_rules(dataset: AlignedDataset, lost: int, thresholds: Thresholds) -> list[_Rule]:
-    from great_expectations import expectations as gxe
-
-    low, high = thresholds.label_range
-    least_rows = max(1, math.ceil(thresholds.coverage * (len(dataset.ids) + lost) - 1e-9))
-    rules = [
-        _Rule(
-            "coverage",
-            "segments",
-            f"At least {thresholds.coverage:.0%} of the usable segments come through every step",
-            gxe.ExpectTableRowCountToBeBetween(min_value=least_rows),
-            thresholds.coverage,
-        ),
-        _Rule("unique_ids", "segments", "Every id is there once", gxe.ExpectColumnValuesToBeUnique(column="segment")),
-        _Rule("words_per_segment", "segments", "Every segment has a word", _between("words", 1, None)),
-        _Rule("words_not_empty", "segments", "Every word has a text", _between("empty_words", None, 0)),
-        _Rule(
-            "word_times",
-            "segments",
-            "Words start before they end and follow each other",
-            _between("time_faults", None, 0),
-        ),
-        _Rule("label_in_range", "segments", f"Every label lies in [{low:g}, {high:g}]", _between("label", low, high)),
-        _Rule("one_split_a_video", "videos", "Every video is in one split only", _between("splits", None, 1)),
-        _Rule(
-            "segment_length",
-            "segments",
-            f"No segment has over {thresholds.most_words} words",
-            _between("words", None, thresholds.most_words),
-            severity="warning",
-        ),
-    ]
-    if np.isfinite(dataset.labels).any():
-        labelled = gxe.ExpectColumnDistinctValuesToContainSet(column="labelled_split", value_set=list(SPLITS))
-        rules.append(
-            _Rule(
-                "labelled_splits",
-                "segments",
-                f"Each of the splits {', '.join(SPLITS)} has a labelled segment",
-                labelled,
-            )
-        )
-    return rules
-
-
-def _feature_rules(name: str, columns: Sequence[str], thresholds: Thresholds) -> list[_Rule]:
-    share, segments = thresholds.measured_words, thresholds.measured_segments
-    rules = [
-        _Rule(f"{name}_finite", "segments", f"Every value of {name} is finite", _between(f"{name}_finite", 1, None)),
-        _Rule(
-            f"{name}_measured",
-            "segments",
-            f"In {segments:.0%} of the segments, {name} was measured during at least {share:.0%} of the words",
-            _between(f"{name}_measured", share, None, segments),
-            segments,
-        ),
-        _Rule(
-            f"{name}_moves",
-            "segments",
-            f"{name} is not the same in all words of a segment",
-            _true(f"{name}_moves"),
-            severity="warning",
-        ),
-        _Rule(
-            f"{name}_varies",
-            "columns",
-            f"At least {thresholds.varying_columns:.0%} of the columns of {name} vary",
-            _true(f"{name}_varies", thresholds.varying_columns),
-            thresholds.varying_columns,
-        ),
-        _Rule(
-            f"{name}_columns_vary",
-            "columns",
-            f"No column of {name} is constant",
-            _true(f"{name}_varies"),
-            severity="warning",
-        ),
-    ]
-    if any(column in dataset_tables.RANGES for column in columns):
-        in_range = _between(f"{name}_in_range", 1, None)
-        rules.append(
-            _Rule(f"{name}_in_range", "segments", f"Every value of {name} lies in its column's range", in_range)
-        )
-    return rules
-
-
-def _between(column: str, low: float | None, high: float | None, mostly: float = 1.0) -> gx.expectations.Expectation:
-    from great_expectations import expectations as gxe
-
-    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, mostly=mostly)
-
-
-def _true(column: str, mostly: float = 1.0) -> gx.expectations.Expectation:
-    from great_expectations import expectations as gxe
-
-    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=[True], mostly=mostly)
-
-
-# --- Great Expectations
-
-
-def _run(tables: Mapping[str, pd.DataFrame], rules: Sequence[_Rule], docs_folder: Path) -> dict[str, dict]:
+def _run(tables: Mapping[str, pd.DataFrame], rules: Sequence[Rule], docs_folder: Path) -> dict[str, dict]:
     """The results of Great Expectations by rule; a suite for each table and severity. Writes the Data Docs."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
 
     context = _context(docs_folder)
     source = context.data_sources.add_pandas("dataset")
-    suites: dict[tuple[str, str], list[_Rule]] = defaultdict(list)
+    suites: dict[tuple[str, str], list[Rule]] = defaultdict(list)
     for rule in rules:
         suites[rule.table, rule.severity].append(rule)
     results = {}
@@ -280,7 +177,7 @@ def _context(docs_folder: Path) -> gx.data_context.EphemeralDataContext:
     return context
 
 
-def _check(rule: _Rule, result: dict, segments: int, lost: Mapping[str, int]) -> Check:
+def _check(rule: Rule, result: dict, segments: int, lost: Mapping[str, int]) -> Check:
     unit, failing = rule.table, ()
     if rule.name == "coverage":
         met, total = segments, segments + sum(lost.values())

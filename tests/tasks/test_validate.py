@@ -9,8 +9,9 @@ import pytest
 
 from storage.interchange.npz import read_npz
 from storage.schema import AlignedDataset
+from tasks.expectations import Thresholds
 from tasks.features.vision import BLENDSHAPES
-from tasks.validate import Thresholds, Verdict, judge
+from tasks.validate import Verdict, judge
 
 SEGMENTS = 30
 SPLITS = ("train", "train", "valid", "test", "train")
