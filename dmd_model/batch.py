@@ -145,7 +145,7 @@ class Batch:
 class DeviceSamples:
     """Samples that lie on a device, ragged, and are padded there to the longest of each batch.
 
-    Sequences are cut to ``longest`` words, which a log line counts. If ``fixed``, all batches are padded to that length.
+    Sequences are cut to ``longest`` words, which a log line counts. If ``fixed``, all batches have that length.
     """
 
     def __init__(self, samples: Samples, longest: tuple[int, int, int], fixed: bool, device: torch.device):

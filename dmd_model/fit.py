@@ -28,7 +28,7 @@ _EVALUATION_BATCH = 128
 
 
 class DivergenceError(RuntimeError):
-    """A loss that is not finite; the message names the terms, the epoch and the segments of the batch."""
+    """A loss or a gradient that is not finite; the message names it, the epoch and the segments of the batch."""
 
 
 @dataclass(frozen=True)
@@ -180,11 +180,14 @@ class _Fit:
     def _backward(self, batch: Batch, epoch: int, divisor: int) -> dict[str, Tensor]:
         terms = self.model.losses(self.model(batch), batch.labels)
         if not torch.isfinite(terms["total"]):
-            bad = ", ".join(name for name, value in terms.items() if not torch.isfinite(value).all())
-            raise DivergenceError(f"epoch {epoch}: {bad} not finite for segments {', '.join(batch.ids)}: "
-                                  "lower learning_rate, or look at the features of these segments")  # fmt: skip
+            bad = [name for name, value in terms.items() if not torch.isfinite(value).all()]
+            raise _diverged(epoch, bad, batch)
         (terms["total"] / divisor).backward()
         nn.utils.clip_grad_value_(self.model.parameters(), self.training.clip_value)
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        if not torch.isfinite(nn.utils.get_total_norm(gradients.values())):
+            bad = [f"the gradient of {name}" for name, value in gradients.items() if not torch.isfinite(value).all()]
+            raise _diverged(epoch, bad, batch)
         return terms
 
     def _metrics(self, split: str) -> dict[str, float]:
@@ -245,6 +248,13 @@ class _Fit:
         self.schedule.load_state_dict(state["schedule"])
         self.history, self.seconds = state["history"], state["seconds"]
         self.best_epoch, self.best_mae = state["best_epoch"], state["best_mae"]
+
+
+def _diverged(epoch: int, bad: list[str], batch: Batch) -> DivergenceError:
+    return DivergenceError(
+        f"epoch {epoch}: {', '.join(bad)} not finite for segments {', '.join(batch.ids)}: "
+        "lower learning_rate, or look at the features of these segments"
+    )
 
 
 def _place(samples: Samples, model: nn.Module, device: torch.device) -> DeviceSamples:
