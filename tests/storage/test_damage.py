@@ -41,7 +41,7 @@ def test_a_missing_chunk_raises(whole):
     assert content(whole) == before
 
 
-@pytest.mark.parametrize(("folder", "flips"), [("chunks", 40), ("manifests", 20), ("snapshots", 15), ("refs", 10)])
+@pytest.mark.parametrize(("folder", "flips"), [("chunks", 40), ("manifests", 15), ("snapshots", 10), ("refs", 5)])
 def test_a_flipped_bit_raises_or_changes_nothing(whole, folder, flips):
     """A bit that matters raises; every bit of a chunk does. (Icechunk's own files have bits that nobody reads.)"""
     before = content(whole)
@@ -67,7 +67,7 @@ def test_a_flipped_bit_raises_or_changes_nothing(whole, folder, flips):
     assert noticed == flips if folder == "chunks" else noticed > 0
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_sigkill_leaves_whole_commits_only(tmp_path, seed):
     """Killed at any moment of a series of appends, the store holds the first n batches, and goes on from there."""
     folder, size, batches = tmp_path / "store", 7, 40

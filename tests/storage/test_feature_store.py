@@ -54,7 +54,7 @@ def refusal(call, *arguments, **named) -> StoreError:
     return raised.value
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(batches(frames() | failures), batches(words | failures))
 def test_what_was_appended_is_read_by_another_process_whatever_the_batches(tmp_path_factory, measured, spoken):
     url = str(tmp_path_factory.mktemp("s") / "store")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_records import failures, texts, words
 
@@ -63,7 +63,8 @@ def test_the_first_failure_goes_before_what_is_pending_and_an_exclusion_before_a
     assert states([dataclasses.replace(segment, excluded="duplicate")], [late])[0].name == "excluded"
 
 
-@given(st.lists(segments))
+@settings(max_examples=40)
+@given(st.lists(segments, max_size=20))
 def test_the_table_of_arrays_gives_back_every_segment(table):
     assert repr(from_arrays(to_arrays(table))) == repr(table)
 
