@@ -12,12 +12,12 @@ from typing import Literal
 MODALITIES = ("text", "vision", "audio")
 _OFFICIAL = {
     "mosi": {
-        "d": 50, "heads": 10, "kernels": (5, 5, 5), "text_dropout": 0.5, "attention_dropout": (0.3, 0.0, 0.2),
-        "memory_attention_dropout": 0.3, "embed_dropout": 0.2,
+        "d": 50, "heads": 10, "kernels": (5, 5, 5), "input_dropout": (0.5, 0.0, 0.0), "embed_dropout": 0.2,
+        "attention_dropout": (0.3, 0.0, 0.2), "memory_attention_dropout": 0.3,
     },
     "mosei": {
-        "d": 30, "heads": 6, "kernels": (5, 3, 1), "text_dropout": 0.3, "attention_dropout": (0.4, 0.0, 0.0),
-        "memory_attention_dropout": 0.4, "embed_dropout": 0.0,
+        "d": 30, "heads": 6, "kernels": (5, 3, 1), "input_dropout": (0.3, 0.0, 0.0), "embed_dropout": 0.0,
+        "attention_dropout": (0.4, 0.0, 0.0), "memory_attention_dropout": 0.4,
     },
 }  # fmt: skip
 
@@ -37,7 +37,7 @@ class DMDConfig:
     memory_layers: int = 2
     kernels: tuple[int, int, int] = (3, 3, 3)
 
-    text_dropout: float = 0.2
+    input_dropout: tuple[float, float, float] = (0.2, 0.2, 0.2)  # of feature elements; official for text only
     attention_dropout: tuple[float, float, float] = (0.1, 0.1, 0.1)  # by the modality that is attended to
     memory_attention_dropout: float = 0.1
     embed_dropout: float = 0.1
@@ -118,7 +118,7 @@ class DMDConfig:
             raise ValueError(f"kernels = {self.kernels} are wider than the sequences, lengths = {self.lengths}")
         if self.time_reduction == "flatten" and self.mask_padding:
             raise ValueError("time_reduction = flatten needs a fixed length, so mask_padding = False")
-        dropouts = (self.text_dropout, *self.attention_dropout, self.memory_attention_dropout, self.embed_dropout,
+        dropouts = (*self.input_dropout, *self.attention_dropout, self.memory_attention_dropout, self.embed_dropout,
                     self.relu_dropout, self.residual_dropout, self.output_dropout)  # fmt: skip
         if not all(0 <= p < 1 for p in dropouts):
             raise ValueError(f"a dropout is a probability in [0, 1): {dropouts}")

@@ -64,11 +64,9 @@ class Decoupling(nn.Module):
 
     def project(self, sequences: tuple[Tensor, Tensor, Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The three sequences at one width and length: [M, B, T, d], and which steps take part: [M, B or 1, T]."""
-        text, *others = sequences
-        text = dropout(text, self.config.text_dropout, self.training)
         projected = [
-            projection(x.transpose(1, 2)).transpose(1, 2)
-            for projection, x in zip(self.projections, (text, *others), strict=True)
+            projection(dropout(x, p, self.training).transpose(1, 2)).transpose(1, 2)
+            for projection, x, p in zip(self.projections, sequences, self.config.input_dropout, strict=True)
         ]
         counts = [x.shape[1] for x in projected]
         x = torch.stack([F.pad(x, (0, 0, 0, max(counts) - x.shape[1])) for x in projected])  # [M, B, T, d]

@@ -175,7 +175,7 @@ def test_the_other_settings_of_the_protocol_train(splits, small, tmp_path, setti
 
 def test_dmd_overfits_32_samples(make_samples, tmp_path):
     train = make_samples(32, 1, "train")
-    settings = {"max_epochs": 60, "early_stop": 60, "learning_rate": 3e-3, "d": 16, "text_dropout": 0.0,
+    settings = {"max_epochs": 60, "early_stop": 60, "learning_rate": 3e-3, "d": 16, "input_dropout": [0.0, 0.0, 0.0],
                 "attention_dropout": [0.0, 0.0, 0.0], "memory_attention_dropout": 0.0, "embed_dropout": 0.0,
                 "residual_dropout": 0.0, "output_dropout": 0.0}  # fmt: skip
     splits = {
