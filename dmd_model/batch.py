@@ -94,7 +94,7 @@ class Samples:
             segment = self.ids[int(np.searchsorted(offsets, rows[0], side="right")) - 1]
             value, column = values[rows[0], columns[0]], sequences.names[columns[0]]
             raise DataError(f"{name}: {value} in segment {segment}, {column} ({len(rows)} such values): "
-                            "mask or repair them before training")  # fmt: skip
+                            "set them to zero and mask their rows")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from dmd_model.transformer import EncoderBank, drop_thresholds, dropout, positions
 
@@ -50,3 +51,33 @@ def test_positions_skip_steps_whose_first_channel_is_zero():
     assert not table[2].any() and table[[0, 1, 3]].any(dim=1).all()
     torch.testing.assert_close(table[0], torch.tensor([1, 0.01, 0.0001, 1, 0.01, 0.0001]).sin().where(
         torch.arange(6) < 3, torch.tensor([1, 0.01, 0.0001, 1, 0.01, 0.0001]).cos()))  # fmt: skip
+
+
+def torch_encoder(encoders: EncoderBank, stream: int) -> nn.TransformerEncoder:
+    """PyTorch's own encoder with the weights of one stream."""
+    layer = nn.TransformerEncoderLayer(8, 2, 32, norm_first=True, batch_first=True)
+    plain = nn.TransformerEncoder(layer, len(encoders.layers), norm=nn.LayerNorm(8), enable_nested_tensor=False).eval()
+    for ours, theirs in zip(encoders.layers, plain.layers, strict=True):
+        attention = theirs.self_attn
+        attention.in_proj_weight.data, attention.in_proj_bias.data = (x[stream].detach() for x in ours.qkv.parameters())
+        for stacked, module in (
+            (ours.attention_out, attention.out_proj),
+            (ours.expand, theirs.linear1),
+            (ours.contract, theirs.linear2),
+            (ours.attention_norm, theirs.norm1),
+            (ours.feedforward_norm, theirs.norm2),
+        ):
+            module.weight.data, module.bias.data = (x[stream].detach() for x in stacked.parameters())
+    return plain
+
+
+def test_a_self_attending_stream_with_padding_is_pytorchs_encoder():
+    encoders = bank(streams=3, own=3).eval()
+    x, lengths = torch.randn(3, 4, 6, 8), torch.tensor([6, 1, 3, 5])
+    absent = torch.arange(6) >= lengths[:, None]  # [B, T]
+    bias = torch.zeros(4, 6).masked_fill(absent, float("-inf"))[None, :, None, None].expand(3, -1, 1, 1, 6)
+    encoded = encoders(x, None, bias)
+    for stream in range(3):
+        embedded = x[stream] * 8**0.5 + positions(x[stream])
+        expected = torch_encoder(encoders, stream)(embedded, src_key_padding_mask=absent)
+        torch.testing.assert_close(encoded[stream][~absent], expected[~absent], rtol=1e-4, atol=1e-5)
