@@ -85,8 +85,13 @@ class Face:
         ``tint`` [3] multiplies the colours.
         """
         photograph = np.clip(self.photograph * tint, 0, 255).astype(np.uint8)
+        moved = np.empty_like(self.grid)
         for row in controls.astype(np.float32):
-            lookup = self.grid - row @ self.fields
+            lookup = self.grid.copy()
+            # One product and one difference at a time: BLAS and einsum round differently as memory happens to be
+            # aligned, and the same seed must give the same bytes.
+            for control, field in zip(row, self.fields, strict=True):
+                lookup -= np.multiply(field, control, out=moved)
             yield cv2.remap(photograph, lookup.reshape(SIDE, SIDE, 2), None, cv2.INTER_LINEAR)
 
 
