@@ -28,7 +28,7 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
     goes far enough for one. Raises GateRefused where validation fails; the report then says why.
     """
     store = FeatureStore.open(run.store_url)
-    raw = make_sample(run.folder / "raw", run.segments) if run.makes_sample else run.raw
+    raw = make_sample(run.folder / f"raw-{run.segments}", run.segments) if run.makes_sample else run.raw
     with store.coordinating():
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):

@@ -34,6 +34,7 @@ class Step:
 
     name: str
     fingerprint: str
+    columns: tuple[str, ...] = ()
 
     def key(self, segment: Segment) -> str:
         """Under which the store knows this segment's result: the same where nothing it depends on differs."""
@@ -69,7 +70,7 @@ def extract(
 ) -> Step:
     """Measure the segments that the store has no result for, and commit values and failures alike."""
     recipe = instrument.recipe()
-    step = Step(feature, fingerprint(recipe))
+    step = Step(feature, fingerprint(recipe), instrument.columns)
     if retry_failures:
         store.forget_failures(feature, step.fingerprint)
     commit_missing(

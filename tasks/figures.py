@@ -19,7 +19,7 @@ SPLIT_COLOURS = {"train": "#4c78a8", "valid": "#f2a541", "test": "#b0413e", "": 
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dmd",
-    "font.family": ["system-ui", "sans-serif"],
+    "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -16,7 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from storage.schema import Failure
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from storage.feature_store import FeatureStore
+from storage.interchange.npz import read_npz
+from storage.schema import Failure, fingerprint
 from storage.segments import Segment
 from tasks.features import words
 from tasks.labels import EXAMPLE, LABEL_RANGE, LabelError, read_labels
@@ -31,6 +36,36 @@ SETTLED_NS = 2_000_000_000
 
 Recordings = Mapping[tuple[str, ...], Sequence[Path]]
 """Media files by (video, clip), or by (video,) for a full video."""
+
+
+@task(cache_policy=NO_CACHE)
+def ingest(store: FeatureStore, raw: Path, inventory: Path) -> None:
+    """Make the rows of the label file the store's segment table."""
+    store.write_segments(read_segments(raw, inventory))
+
+
+@task(name="import", cache_policy=NO_CACHE)
+def import_features(store: FeatureStore, file: Path, text: str) -> str:
+    """Commit a file of word-aligned features as a data set, split by video if it has no splits; return its fingerprint.
+
+    ``text`` says what the file's text features are: glove or bert.
+    """
+    recipe = {"file": hashlib.sha256(file.read_bytes()).hexdigest(), "text": text, "code": 1}
+    if store.has_aligned(fingerprint(recipe)):
+        return fingerprint(recipe)
+    dataset = read_npz(file, text)
+    if not any(dataset.splits):
+        dataset = replace(dataset, splits=split_by_video(dataset.videos))
+    return store.write_aligned(recipe, dataset)
+
+
+def split_by_video(videos: Sequence[str]) -> tuple[str, ...]:
+    """A split for every segment: its videos, in the order of their ids' hashes, 70 : 10 : 20, at least one in each."""
+    order = sorted(set(videos), key=lambda video: hashlib.sha256(video.encode()).digest())
+    valid, test = max(1, round(0.1 * len(order))), max(1, round(0.2 * len(order)))
+    split = dict.fromkeys(order, "train") | dict.fromkeys(order[:valid], "valid")
+    split |= dict.fromkeys(order[valid : valid + test], "test")
+    return tuple(split[video] for video in videos)
 
 
 def read_segments(

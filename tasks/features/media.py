@@ -69,10 +69,10 @@ def probe(path: Path) -> Probe:
     """The declarations of a file, without decoding it. Raises ``MediaError``."""
     with _opened(path) as container:
         video, audio = _video(container), _audio(container)
-        ends = [_declared_end(container, stream) for stream in (video, audio) if stream]
+        duration = _duration(container)
         return Probe(
             container=container.format.name,
-            duration=max((end for end in ends if math.isfinite(end)), default=0.0),
+            duration=duration if math.isfinite(duration) else 0.0,
             width=video.codec_context.width if video else 0,
             height=video.codec_context.height if video else 0,
             frame_rate=float(video.average_rate or 0) if video else 0.0,
@@ -94,7 +94,7 @@ def frames(
         stream = _video(container)
         if stream is None:
             raise MediaError("no_video", f"{path} has no video that can be decoded.")
-        _check_interval(path, start, end, _declared_end(container, stream))
+        _check_interval(path, container, start, end)
         context = stream.codec_context
         if context.width * context.height > LARGEST_PICTURE:
             raise MediaError("too_large", f"{path} has pictures of {context.width} x {context.height} pixels.")
@@ -120,8 +120,7 @@ def waveform(path: Path, start: float = 0.0, end: float = math.inf) -> np.ndarra
         stream = _audio(container)
         if stream is None:
             raise MediaError("no_audio", f"{path} has no sound that can be decoded.")
-        declared_end = _declared_end(container, stream)
-        _check_interval(path, start, end, declared_end)
+        _check_interval(path, container, start, end)
         runs = list(_continuous_runs(_decoded(path, container, stream, start, end)))
     if not runs:
         raise MediaError("bad_interval", f"{path} has no sound between {start:.3f} and {end:.3f} s.")
@@ -190,18 +189,30 @@ def _declared_end(container: av.container.InputContainer, stream: av.stream.Stre
     return container.duration / av.time_base - (origin if "matroska" in container.format.name else 0.0)
 
 
-def _check_interval(path: Path, start: float, end: float, declared_end: float) -> None:
+def _duration(container: av.container.InputContainer) -> float:
+    """Seconds from the file's zero to the end of its longest stream; infinite where the file does not say."""
+    ends = [_declared_end(container, stream) for stream in (_video(container), _audio(container)) if stream]
+    return max(ends, default=math.inf)
+
+
+def _check_interval(path: Path, container: av.container.InputContainer, start: float, end: float) -> None:
+    duration = _duration(container)
     if not 0 <= start < end:
         raise MediaError("bad_interval", f"A segment cannot last from {start} to {end} s: 0 <= start < end is needed.")
-    past = end - declared_end if math.isfinite(end) else 0.0
-    if start >= declared_end or past > PAST_THE_END:
-        raise MediaError("bad_interval", f"{path} ends at {declared_end:.3f} s, the segment at {end:.3f} s.")
-    if min(end, declared_end) - start > LONGEST_SEGMENT:
+    if start >= duration or (math.isfinite(end) and end > duration + PAST_THE_END):
+        message = f"{path} ends at {duration:.3f} s: no segment can last from {start:.3f} to {end:.3f} s."
+        raise MediaError("bad_interval", message)
+    if min(end, duration) - start > LONGEST_SEGMENT:
         raise MediaError("too_long", f"A segment of {path} is longer than {LONGEST_SEGMENT:g} s: cut it by utterance.")
 
 
 def _decoded(
-    path: Path, container: av.container.InputContainer, stream: av.stream.Stream, start: float, end: float
+    path: Path,
+    container: av.container.InputContainer,
+    stream: av.stream.Stream,
+    start: float,
+    end: float,
+    seek: bool = True,
 ) -> Iterator[tuple[float, av.VideoFrame | av.AudioFrame]]:
     """(seconds from ``start``, frame) of every frame that overlaps the interval, in the order of presentation.
 
@@ -210,7 +221,8 @@ def _decoded(
     """
     origin = _origin(container)
     stream.codec_context.thread_count = 1  # segments run in parallel, not the parts of one
-    if start > _SEEK_MARGIN:
+    seek = seek and start > _SEEK_MARGIN
+    if seek:
         container.seek(round((start - _SEEK_MARGIN + origin) * av.time_base))
     covered, damaged = 0.0, 0
     for packet in _packets(container, stream):
@@ -221,6 +233,10 @@ def _decoded(
             continue
         for frame in decoded:
             time = covered if frame.pts is None else float(frame.pts * frame.time_base) - origin
+            if seek and covered == 0 and time > start:  # a file without an index was entered too late
+                container.seek(container.start_time or 0)
+                yield from _decoded(path, container, stream, start, end, seek=False)
+                return
             if time >= end:
                 return
             covered = max(covered, time + _length(stream, frame))
@@ -228,7 +244,7 @@ def _decoded(
                 yield time - start, frame
     declared_end = _declared_end(container, stream)
     tolerance = 0.1 if stream.type == "audio" else 2 / float(stream.average_rate or 20)
-    if math.isfinite(declared_end) and covered < min(end, declared_end) - tolerance:
+    if start < declared_end < math.inf and covered < min(end, declared_end) - tolerance:
         message = f"The {stream.type} of {path} ends at {covered:.3f} s of {declared_end:.3f}: the file was cut."
         raise MediaError("truncated", message)
     if damaged:

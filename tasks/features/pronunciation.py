@@ -27,15 +27,14 @@ _LONGEST = 30  # phones of a guessed word: a decoder that does not come to an en
 def pronunciations(word: str) -> tuple[str, ...]:
     """Phones (ARPAbet without stress, separated by spaces) of a lower-case word of letters and apostrophes.
 
-    Every reading of the dictionary; else the letters of an abbreviation without vowels; else the G2P model's guess.
+    Every reading of the dictionary; else the G2P model's guess; else (``hdtv``: no vowel) the names of the letters.
     """
     bare = word.strip("'")
     if known := dictionary().get(word) or dictionary().get(bare):
         return known
     letters = bare.replace("'", "")
-    if not re.search("[aeiouy]", letters):
-        return (" ".join(dictionary()[letter][0] for letter in letters),)
-    return (guess(letters),)
+    guessed = guess(letters) if re.search("[aeiouy]", letters) else ""
+    return (guessed or " ".join(dictionary()[letter][0] for letter in letters),)
 
 
 @cache

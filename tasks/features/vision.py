@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,8 +37,11 @@ BLENDSHAPES = tuple(
 )
 """The model's 52 coefficients in its order, each in [0, 1]; left and right are the person's."""
 
+NOTE = re.compile(rb"[IW]\d{4} |INFO: Created TensorFlow|WARNING: Logging before InitGoogle")
+"""How the lines begin that MediaPipe writes to the terminal for every landmarker, and that mean nothing to a user."""
+
 HEAD_POSE = ("headPitch", "headYaw", "headRoll", "headX", "headY", "headZ")
-"""Degrees (nose up, nose to the person's left, head tilted to the person's right shoulder are positive), then
+"""Degrees (nose down, nose to the person's left, head tilted to the person's right shoulder are positive), then
 centimetres from the camera (right in the picture, up, towards it are positive), of MediaPipe's canonical face."""
 
 
@@ -128,17 +132,17 @@ def _model() -> bytes:
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Keeps the native library's notes from the terminal; if it fails, they are printed after all."""
+    """Keeps the native library's notes from the terminal; errors, and what others write meanwhile, come through."""
     sys.stderr.flush()
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
         try:
             yield
-        except BaseException:
-            notes.seek(0)
-            os.write(terminal, notes.read())
-            raise
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+            written.seek(0)
+            for line in written:
+                if not NOTE.match(line):
+                    os.write(2, line)

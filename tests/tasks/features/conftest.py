@@ -16,7 +16,7 @@ def record(tmp_path: Path) -> Recorder:
     """A function that writes a recording and returns its path.
 
     ``pictures``: RGB uint8 [height, width, 3] each, shown from ``times`` (seconds; evenly at 25 a second by default).
-    ``sound``: float32 [samples] mono at ``rate``, written to as many ``channels``.
+    ``key_interval``: at most so many pictures from one key frame to the next. ``sound``: float32 [samples] mono at ``rate``, written to as many ``channels``.
     """
 
     def write(
@@ -28,10 +28,11 @@ def record(tmp_path: Path) -> Recorder:
         channels: str = "mono",
         codecs: tuple[str, str] = ("libx264", "aac"),
         options: dict[str, str] | None = None,
+        key_interval: int = 24,
     ) -> Path:
         path = tmp_path / name
         with av.open(str(path), "w", options=options or {}) as container:
-            video = _video_stream(container, codecs[0], pictures) if len(pictures) else None
+            video = _video_stream(container, codecs[0], pictures, key_interval) if len(pictures) else None
             audio = container.add_stream(codecs[1], rate=rate, layout=channels) if sound is not None else None
             if video:
                 for packet in _encoded(video, _video_frames(pictures, times)):
@@ -44,7 +45,7 @@ def record(tmp_path: Path) -> Recorder:
     return write
 
 
-def _video_stream(container, codec: str, pictures: Sequence[np.ndarray]):
+def _video_stream(container, codec: str, pictures: Sequence[np.ndarray], key_interval: int):
     stream = container.add_stream(codec, rate=25)
     stream.height, stream.width = pictures[0].shape[:2]
     stream.pix_fmt = "yuv420p"
@@ -52,7 +53,7 @@ def _video_stream(container, codec: str, pictures: Sequence[np.ndarray]):
     if codec == "mpeg4":
         stream.bit_rate = 5_000_000
     if codec == "libx264":
-        stream.options = {"crf": "12", "g": "24", "bf": "2", "preset": "veryfast"}
+        stream.options = {"crf": "12", "g": str(key_interval), "bf": "2", "preset": "veryfast"}
     return stream
 
 

@@ -64,6 +64,20 @@ def test_an_interval_holds_the_pictures_that_begin_within_it(record, grays, name
     np.testing.assert_allclose(times, np.arange(33, 50) / 25 - 1.30, atol=2e-3)
 
 
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
+def test_an_interval_far_from_any_key_frame_is_whole(record, grays, name):
+    """A transport stream has no index: it is entered amid the only group of pictures, which must not lose any."""
+    clip = record(name, pictures=grays, key_interval=250)
+    assert numbers(picture for _, picture in media.frames(clip, 2.0, 2.6)) == list(range(50, 65))
+
+
+def test_sound_may_end_before_the_pictures_do(record, grays, tone):
+    clip = record(pictures=grays, sound=tone[: 2 * 44_100])
+    assert abs(len(media.waveform(clip, 1.0, 3.0)) / 16_000 - 1.0) < 0.05
+    assert reason(media.waveform, clip, 2.3, 3.0) == "bad_interval"
+    assert len(list(media.frames(clip, 2.3, 3.0))) == 17
+
+
 def test_variable_frame_rate_is_read_by_timestamps(record, grays):
     shown_at = [0.0, 0.04, 0.5, 0.52, 1.7, 1.9]
     clip = record(pictures=grays[:6], times=shown_at)
