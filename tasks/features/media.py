@@ -33,6 +33,7 @@ SILENT_PEAK = 1e-3
 """Of full scale (-60 dBFS): a waveform that never exceeds it carries no speech."""
 
 _SEEK_MARGIN = 1.0  # seconds: decoding starts this much earlier, so that every frame of the segment has its references
+_INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav"}  # what can be entered at a key frame
 _SOUND_GAP = 0.04  # seconds: a larger jump between timestamps of sound is kept as silence or a restart
 
 
@@ -212,7 +213,6 @@ def _decoded(
     stream: av.stream.Stream,
     start: float,
     end: float,
-    seek: bool = True,
 ) -> Iterator[tuple[float, av.VideoFrame | av.AudioFrame]]:
     """(seconds from ``start``, frame) of every frame that overlaps the interval, in the order of presentation.
 
@@ -221,8 +221,7 @@ def _decoded(
     """
     origin = _origin(container)
     stream.codec_context.thread_count = 1  # segments run in parallel, not the parts of one
-    seek = seek and start > _SEEK_MARGIN
-    if seek:
+    if start > _SEEK_MARGIN and container.format.name in _INDEXED:
         container.seek(round((start - _SEEK_MARGIN + origin) * av.time_base))
     covered, damaged = 0.0, 0
     for packet in _packets(container, stream):
@@ -233,10 +232,6 @@ def _decoded(
             continue
         for frame in decoded:
             time = covered if frame.pts is None else float(frame.pts * frame.time_base) - origin
-            if seek and covered == 0 and time > start:  # a file without an index was entered too late
-                container.seek(container.start_time or 0)
-                yield from _decoded(path, container, stream, start, end, seek=False)
-                return
             if time >= end:
                 return
             covered = max(covered, time + _length(stream, frame))

@@ -16,7 +16,8 @@ def record(tmp_path: Path) -> Recorder:
     """A function that writes a recording and returns its path.
 
     ``pictures``: RGB uint8 [height, width, 3] each, shown from ``times`` (seconds; evenly at 25 a second by default).
-    ``key_interval``: at most so many pictures from one key frame to the next. ``sound``: float32 [samples] mono at ``rate``, written to as many ``channels``.
+    ``key_interval``: at most so many pictures from one key frame to the next. ``sound``: float32 [samples] mono at
+    ``rate``, written to as many ``channels``.
     """
 
     def write(

@@ -66,7 +66,7 @@ def test_an_interval_holds_the_pictures_that_begin_within_it(record, grays, name
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
 def test_an_interval_far_from_any_key_frame_is_whole(record, grays, name):
-    """A transport stream has no index: it is entered amid the only group of pictures, which must not lose any."""
+    """A transport stream has no index: entered amid its only group of pictures, it would give none."""
     clip = record(name, pictures=grays, key_interval=250)
     assert numbers(picture for _, picture in media.frames(clip, 2.0, 2.6)) == list(range(50, 65))
 
