@@ -109,7 +109,6 @@ class ForcedAligner:
             bestpath=False,
             dither=True,
             seed=self.seed,
-            cmn="batch",
             beam=self.beam,
             wbeam=self.beam,
             pbeam=self.beam,
