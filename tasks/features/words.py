@@ -83,6 +83,8 @@ class ForcedAligner:
 
     def _entries(self, waveform: np.ndarray, words: list[str]) -> list[pocketsphinx.AlignmentEntry]:
         """The alignment of each spoken word."""
+        seconds = len(waveform) / media.SAMPLE_RATE
+        failed = AlignmentError("alignment_failed", f"{' '.join(words)!r} cannot be found in {seconds:.2f} s of sound.")
         decoder = self._decoder(set(words))
         sound = (np.clip(waveform, -1, 1) * 32767).astype(np.int16).tobytes()
         try:
@@ -90,11 +92,11 @@ class ForcedAligner:
             _decode(decoder, sound)  # finds the words
             decoder.set_alignment()
             _decode(decoder, sound)  # finds their phones
-            entries = [entry for entry in decoder.get_alignment() if entry.name[0] not in "<["]  # no silence, no noise
         except RuntimeError as error:
-            seconds = len(waveform) / media.SAMPLE_RATE
-            message = f"The text {' '.join(words)!r} cannot be found in {seconds:.2f} s of sound."
-            raise AlignmentError("alignment_failed", message) from error
+            raise failed from error
+        entries = [entry for entry in decoder.get_alignment() or () if entry.name[0] not in "<["]  # no silence or noise
+        if len(entries) != len(words):
+            raise failed
         return entries
 
     def _decoder(self, words: set[str]) -> pocketsphinx.Decoder:
