@@ -16,6 +16,7 @@ VOICE = "en_US-joe-medium"
 SAMPLE_RATE = 22050  # of the voice, and of the corpus
 DURATIONS = b"/Ceil_output_0"  # the tensor inside this voice's network that holds the length of every phoneme
 SILENCE = 0.2  # seconds before and after the words
+AUDIBLE, WINDOW = 2e-3, 110  # of full scale, over so many samples (5 ms)
 ROOM_NOISE = 5e-4  # of full scale: a recording is never digitally silent
 
 
@@ -41,7 +42,7 @@ def speak(text: str, delivery: Delivery, rng: np.random.Generator) -> tuple[np.n
     slowness = delivery.pitch / delivery.rate
     config = SynthesisConfig(length_scale=slowness, noise_scale=0.0, noise_w_scale=0.0, normalize_audio=False)
     chunks = list(voice.synthesize(text, config, include_alignments=True))
-    times = _group_times(chunks[0].phoneme_alignments) if len(chunks) == 1 else []
+    times = _group_times(chunks[0]) if len(chunks) == 1 else []
     tokens = text.split()
     if len(times) != len(tokens):
         raise ValueError(f"piper runs words together in {text!r}, so that their true times are not known.")
@@ -64,13 +65,19 @@ def _play_faster(waveform: np.ndarray, factor: float) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _group_times(phonemes) -> list[tuple[float, float]]:
-    """Start and end in seconds of every group of phonemes between spaces; a boundary is the middle of the space."""
-    lengths = np.array([phoneme.num_samples for phoneme in phonemes]) / SAMPLE_RATE
-    ends = np.cumsum(lengths)
-    middles = [ends[i] - lengths[i] / 2 for i, phoneme in enumerate(phonemes) if phoneme.phoneme == " "]
-    # the first and the last phoneme are the marks of the sentence's beginning and end, which are silent
-    boundaries = [float(time) for time in (ends[0], *middles, ends[-2])]
+def _group_times(chunk) -> list[tuple[float, float]]:
+    """Start and end in seconds of every group of phonemes between spaces.
+
+    The first group begins and the last one ends where something is heard in the synthesis, which is otherwise still.
+    A boundary within is where the space begins: there is no pause in it, the next word is already heard. (Measured
+    where a vowel meets a hissing consonant across a space, either way round: the sound changes within about 10 ms.)
+    """
+    lengths = np.array([phoneme.num_samples for phoneme in chunk.phoneme_alignments])
+    starts = np.cumsum(lengths) - lengths
+    spaces = [start for start, phoneme in zip(starts, chunk.phoneme_alignments, strict=True) if phoneme.phoneme == " "]
+    power = np.convolve(chunk.audio_float_array.astype(np.float64) ** 2, np.full(WINDOW, 1 / WINDOW), mode="same")
+    heard = np.flatnonzero(power > AUDIBLE**2)
+    boundaries = [float(sample / SAMPLE_RATE) for sample in (heard[0], *spaces, heard[-1])]
     return list(zip(boundaries[:-1], boundaries[1:], strict=True))
 
 
