@@ -22,8 +22,10 @@ def run(
 ) -> int:
     """Run the pipeline: raw video (or the sample corpus) to word-aligned features, trained models and a report."""
     from flows.dmd import dmd
+    from flows.local_server import at_hand
 
-    page = dmd(run)
+    with at_hand():
+        page = dmd(run)
     if page is not None:
         print(f"\nreport: {page}")
     return 0

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import requests
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
@@ -38,7 +45,7 @@ def up(home: Path, port: int) -> str:
         raise ServerError(f"another server answers at {address}: end it, or choose another --port")
     home.mkdir(parents=True, exist_ok=True)
     SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n')
-    processes = {"server": _start(home, "server", "server", "start", "--host", "127.0.0.1", "--port", str(port))}
+    processes = {"server": _start(home, "server", *_server_arguments(port))}
     _remember(home, processes)
     _wait_for(address, processes["server"], home)
     _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
@@ -50,18 +57,37 @@ def up(home: Path, port: int) -> str:
 
 def down(home: Path) -> int:
     """End what `up` started, with all that it started in turn; return how many processes that were."""
-    ended = []
-    for process in reversed(running(home).values()):
-        family = [process, *process.children(recursive=True)]
-        process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, timeout=20)
-        for stubborn in alive:
-            stubborn.kill()
-        ended += family
+    ended = _end(reversed(running(home).values()))
     (home / "processes.json").unlink(missing_ok=True)
     if SETTINGS.exists() and SETTINGS.read_text().startswith(MARK):
         SETTINGS.unlink()
-    return len(ended)
+    return ended
+
+
+@contextmanager
+def at_hand() -> Iterator[None]:
+    """A server for the flows in the body: the one that Prefect's settings name, else one of our own until we exit.
+
+    Prefect would start one too, but in our process group, where Ctrl-C ends it before it can hear how the run ended.
+    """
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tempfile.TemporaryDirectory(prefix="dmd-server-")
+    server = _start(Path(folder.name), "server", *_server_arguments(port), "--no-services", dies_with_us=True)
+    # Not at the end of the body: Prefect's threads send their last logs when the interpreter shuts down.
+    atexit.register(folder.cleanup)
+    atexit.register(_end, [server])
+    _wait_for(f"http://127.0.0.1:{port}", server, Path(folder.name))
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+        yield
+
+
+def _server_arguments(port: int) -> tuple[str, ...]:
+    return ("server", "start", "--host", "127.0.0.1", "--port", str(port))
 
 
 def running(home: Path) -> dict[str, psutil.Process]:
@@ -77,16 +103,36 @@ def running(home: Path) -> dict[str, psutil.Process]:
     return found
 
 
-def _start(home: Path, name: str, *arguments: str) -> psutil.Process:
-    with open(home / f"{name}.log", "ab") as log:
+def _end(processes: Iterable[psutil.Process], patience: float = 20) -> int:
+    """End processes and all that they started, gently at first; return how many there were."""
+    count = 0
+    for process in processes:
+        family = [process, *process.children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+        _, stubborn = psutil.wait_procs(family, timeout=patience)
+        for member in stubborn:
+            member.kill()
+        count += len(family)
+    return count
+
+
+def _start(folder: Path, name: str, *arguments: str, dies_with_us: bool = False) -> psutil.Process:
+    with open(folder / f"{name}.log", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_die_with_parent if dies_with_us else None,
         )
     return psutil.Process(process.pid)
+
+
+def _die_with_parent() -> None:
+    """On Linux, have the kernel end this process when its parent dies, however that happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _prefect(*arguments: str) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from dmd_model import metrics
-from dmd_model.fit import read_result
 from storage.feature_store import FeatureStore
 
 METRICS = {
@@ -50,7 +50,7 @@ def evaluate(store: FeatureStore, dataset: str, runs: Sequence[Path]) -> list[Ro
 
     ``runs`` are folders of trained models; their test predictions were made once, by the weights chosen on valid.
     """
-    results = [read_result(run).record for run in runs]
+    results = [read_result(run) for run in runs]
     if not results:
         return []
     rows = [mean_predictor(store, dataset)]
@@ -73,8 +73,15 @@ def evaluate(store: FeatureStore, dataset: str, runs: Sequence[Path]) -> list[Ro
     return rows
 
 
+def read_result(run: Path) -> dict[str, Any]:
+    """What a finished training wrote: metrics, predictions, seed, epochs, parameters, seconds, device."""
+    return json.loads((run / "result.json").read_text())
+
+
 def mean_predictor(store: FeatureStore, dataset: str) -> Row:
     """What predicting the mean training label for everybody scores on the test split: the bar for any model."""
+    from dmd_model import metrics  # scikit-learn takes two seconds to import
+
     data = store.aligned(dataset)
     splits, labelled = np.array(data.splits), np.isfinite(data.labels)
     truth = data.labels[(splits == "test") & labelled]

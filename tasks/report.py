@@ -16,13 +16,12 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from dmd_model.fit import read_result
 from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset
 from storage.segments import Segment
 from tasks import figures
 from tasks.align import forced_against_given
-from tasks.evaluate import METRICS, Row
+from tasks.evaluate import METRICS, Row, read_result
 from tasks.extract import Step, segment_states
 from tasks.features import media
 from tasks.labels import SPLITS
@@ -160,17 +159,20 @@ def results_section(data: AlignedDataset, rows: Sequence[Row], runs: Sequence[Pa
     if not runs:
         return {}
     results = [read_result(run) for run in runs]
-    names = [f"{result.record['model']}, seed {result.record['seed']}" for result in results]
+    histories = [json.loads((run / "history.json").read_text()) for run in runs]
+    names = [f"{result['model']}, seed {result['seed']}" for result in results]
     return {
         "results": rows,
         "metrics": METRICS,
-        "runs": [result.record for result in results],
+        "runs": results,
         "curve_figure": figures.training_curves(
-            {name: result.history for name, result in zip(names, results, strict=True)},
-            {name: result.record["best_epoch"] for name, result in zip(names, results, strict=True)},
+            dict(zip(names, histories, strict=True)),
+            {name: result["best_epoch"] for name, result in zip(names, results, strict=True)},
         ),
-        "prediction_figure": _predictions(data, [result.record for result in results]),
-        "edge_figure": _edges([result.history for result in results if result.record["model"] == "dmd"]),
+        "prediction_figure": _predictions(data, results),
+        "edge_figure": _edges(
+            [history for result, history in zip(results, histories, strict=True) if result["model"] == "dmd"]
+        ),
     }
 
 

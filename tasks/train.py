@@ -1,4 +1,7 @@
-"""Training: every model and seed on a published data set, each in a folder of its own."""
+"""Training: every model and seed on a published data set, each in a folder of its own.
+
+PyTorch takes seconds to import, so that is done where there is something to train.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,22 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import dmd_model
-from dmd_model.batch import Samples, Sequences
-from dmd_model.fit import fit
-from dmd_model.registry import configure
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset, fingerprint
+from tasks.labels import SPLITS
 from tasks.progress import Progress
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from dmd_model.batch import Samples
 
-SPLITS = ("train", "valid", "test")
+log = logging.getLogger(__name__)
 
 
 @task(cache_policy=NO_CACHE)
@@ -30,29 +33,34 @@ def train(
 ) -> list[Path]:
     """Train what was not trained yet on this data by this code; return the folder of every model and seed.
 
-    A data set without labels in every split trains nothing, by rule, and says so.
+    A data set without labels trains nothing, by rule, and says so.
     """
     data = store.aligned(dataset)
-    samples = {split: split_samples(data, split, text) for split in SPLITS}
-    if empty := [split for split in SPLITS if not len(samples[split])]:
-        log.warning("no training: %s has no labelled segment in the split %s", dataset, ", ".join(empty))
+    if not np.isfinite(data.labels).any():
+        log.warning("no training: the data set has no labels")
         return []
     code = _code_digest()
-    runs = []
-    for model in models:
-        for seed in seeds:
-            identity = fingerprint({"model": model, "seed": seed, "data": dataset, "text": text, "code": code})
-            run = folder / model / identity
-            if (run / "result.json").exists():
-                log.info("%s with seed %d: trained already, in %s", model, seed, run)
-            else:
-                train_one(model, samples, seed, device, run)
-            runs.append(run)
-    return runs
+    runs = {
+        (model, seed): folder
+        / model
+        / fingerprint({"model": model, "seed": seed, "data": dataset, "text": text, "code": code})
+        for model in models
+        for seed in seeds
+    }
+    missing = {run: path for run, path in runs.items() if not (path / "result.json").exists()}
+    log.info("%d of %d trainings were done before on this data by this code", len(runs) - len(missing), len(runs))
+    if missing:
+        samples = {split: split_samples(data, split, text) for split in SPLITS}
+        for (model, seed), path in missing.items():
+            train_one(model, samples, seed, device, path)
+    return list(runs.values())
 
 
 def train_one(model: str, samples: Mapping[str, Samples], seed: int, device: str, folder: Path) -> None:
     """Train one model with one seed behind a bar of its epochs; it often ends early, when valid stops improving."""
+    from dmd_model.fit import fit
+    from dmd_model.registry import configure
+
     _, training = configure(model)
     with Progress(f"train {model}, seed {seed}", total=training.max_epochs, unit="epoch") as progress:
         fit(
@@ -67,6 +75,8 @@ def train_one(model: str, samples: Mapping[str, Samples], seed: int, device: str
 
 def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
     """The labelled segments of one split, with ``text`` (glove or bert) as their text features."""
+    from dmd_model.batch import Samples, Sequences
+
     chosen = np.flatnonzero((np.array(data.splits) == split) & np.isfinite(data.labels))
     lengths = np.diff(data.offsets)[chosen]
     offsets = np.concatenate(([0], np.cumsum(lengths)))

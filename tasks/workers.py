@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster, WorkerPlugin, as_completed
 from distributed.scheduler import KilledWorker
 
 from storage.schema import Failure
@@ -31,16 +32,19 @@ class Workers:
 
     @cached_property
     def client(self) -> Client:
+        logging.getLogger("distributed").setLevel(logging.ERROR)
         if self.address is None:
             self._cluster = LocalCluster(
                 n_workers=len(os.sched_getaffinity(0)),
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address=None,
-                silence_logs=logging.CRITICAL,
+                silence_logs=logging.ERROR,
             )
         client = Client(self._cluster or self.address, timeout="30s", set_as_default=False)
         client.run_on_scheduler(_tolerate_deaths, DEATHS_TOLERATED)
+        if self._cluster is not None:
+            client.register_plugin(_DeafToInterrupts())
         return client
 
     def __enter__(self) -> Workers:
@@ -77,6 +81,13 @@ class Workers:
             if (item := next(waiting, None)) is not None:
                 running.add(submit(*item))
             yield keys.pop(future), result
+
+
+class _DeafToInterrupts(WorkerPlugin):
+    """A Ctrl-C reaches every process of the terminal; ours ends the workers in good order."""
+
+    def setup(self, worker) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _tolerate_deaths(deaths: int, dask_scheduler=None) -> None:
