@@ -37,7 +37,7 @@ class DMDConfig:
     memory_layers: int = 2
     kernels: tuple[int, int, int] = (3, 3, 3)
 
-    input_dropout: tuple[float, float, float] = (0.2, 0.2, 0.2)  # of feature elements; official for text only
+    input_dropout: tuple[float, float, float] = (0.2, 0.4, 0.4)  # of feature elements; official for text only
     attention_dropout: tuple[float, float, float] = (0.1, 0.1, 0.1)  # by the modality that is attended to
     memory_attention_dropout: float = 0.1
     embed_dropout: float = 0.1
@@ -128,7 +128,7 @@ class DMDConfig:
 class Training:
     """The protocol of one run. Defaults are the preset ``dmd``, for data sets from some hundred segments on."""
 
-    batch_size: int = 16
+    batch_size: int = 8  # official 16
     learning_rate: float = 1e-3
     weight_decay: float = 0.0  # of Adam; official 0 (its configuration names one that is never read)
     accumulate: int = 1  # batches per optimiser step; official 10
@@ -146,8 +146,8 @@ class Training:
     def official(cls) -> Training:
         """The official loop, but for selection: the valid MAE is over samples, not a rounded mean of batch means."""
         return cls(
-            learning_rate=1e-4, accumulate=10, mean_over_group=False, step_leftover_group=False, max_epochs=1000,
-            standardise=False,
+            batch_size=16, learning_rate=1e-4, accumulate=10, mean_over_group=False, step_leftover_group=False,
+            max_epochs=1000, standardise=False,
         )  # fmt: skip
 
     def __post_init__(self) -> None:
