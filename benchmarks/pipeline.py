@@ -88,7 +88,9 @@ def bare(model: bytes, clip: Path) -> int:
         output_facial_transformation_matrixes=True,
     )
     with vision.FaceLandmarker.create_from_options(options) as landmarker, av.open(str(clip)) as container:
-        for count, frame in enumerate(container.decode(video=0), start=1):
+        count = 0
+        for frame in container.decode(video=0):
+            count += 1
             picture = mp.Image(mp.ImageFormat.SRGB, np.ascontiguousarray(frame.to_ndarray(format="rgb24")))
             landmarker.detect_for_video(picture, int(1000 * frame.time))
     return count

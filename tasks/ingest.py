@@ -6,9 +6,7 @@ import hashlib
 import json
 import logging
 import math
-import os
 import stat
-import tempfile
 import time
 import unicodedata
 from collections import defaultdict
@@ -24,6 +22,7 @@ from storage.interchange.npz import read_npz
 from storage.schema import Failure, fingerprint
 from storage.segments import Segment
 from tasks.features import words
+from tasks.files import write_text
 from tasks.labels import EXAMPLE, LABEL_RANGE, LabelError, read_labels
 from tasks.progress import Progress
 
@@ -203,7 +202,7 @@ def _hashes(raw: Path, media: Iterable[str], inventory: Path | None) -> dict[str
                     progress.advance()
     finally:
         if inventory and entries != remembered:
-            _write_inventory(inventory, entries)
+            write_text(inventory, json.dumps(entries))
     return hashes
 
 
@@ -241,10 +240,3 @@ def _entry(size: object, changed: object, sha256: object) -> list:
     if not (isinstance(size, int) and isinstance(changed, int) and isinstance(sha256, str) and len(sha256) == 64):
         raise ValueError(f"no size, time and sha256: {[size, changed, sha256]}")
     return [size, changed, sha256]
-
-
-def _write_inventory(inventory: Path, entries: Mapping[str, list]) -> None:
-    inventory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=inventory.parent, prefix=inventory.name, delete=False) as file:
-        json.dump(entries, file)
-    os.replace(file.name, inventory)

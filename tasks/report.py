@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,22 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment
+from markupsafe import Markup
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore, Published
-from storage.schema import AlignedDataset
+from storage.schema import AlignedDataset, fingerprint
 from storage.segments import Segment
 from tasks import figures
 from tasks.align import forced_against_given
 from tasks.evaluate import METRICS, Row, read_result
 from tasks.extract import Step, segment_states
 from tasks.features import media
+from tasks.files import digest, write_text
 from tasks.labels import SPLITS
 from tasks.validate import Verdict
 
+log = logging.getLogger(__name__)
+
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 FACES = 10
 TRACKS_PER_FEATURE = 4
 STAGES = {
@@ -56,6 +62,20 @@ def report(
 
     ``steps`` are those of extraction, words first; an imported data set has none, and no ``raw`` video either.
     """
+    path = folder / "report.html"
+    case = fingerprint(
+        {
+            "code": digest([Path(__file__), Path(figures.__file__), TEMPLATE]),
+            "data": dataset,
+            "checks": [check.sentence for check in verdict.checks],
+            "published": published and published.snapshot,
+            "runs": [str(run) for run in runs],
+        }
+    )
+    mark = f'<meta name="case" content="{case}">'
+    if path.exists() and mark in path.read_text(encoding="utf-8"):
+        log.info("nothing new to report: %s", path)
+        return path
     data = store.aligned(dataset, at="staging")
     with figures.style():
         sections = dataset_section(data, store, steps) | results_section(data, rows, runs)
@@ -63,16 +83,17 @@ def report(
             sections |= funnel_section(store, steps, len(data.ids))
             sections |= boundaries_section(forced_against_given(store, steps[0]))
             sections |= example_section(data, store.segments(), raw)
-    template = Environment(loader=PackageLoader("tasks"), autoescape=True).get_template("report.html")
+    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(
         **sections,
+        mark=Markup(mark),
         name=folder.name,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         published=published,
         verdict=verdict,
         docs=os.path.relpath(verdict.docs, folder),
     )
-    path = _write(folder / "report.html", page)
+    write_text(path, page)
     create_link_artifact(path.as_uri(), link_text=str(path), key="report", description="The report of the run.")
     return path
 
@@ -232,11 +253,3 @@ def _tracks(data: AlignedDataset, rows: slice) -> dict[str, np.ndarray]:
         for column in np.argsort(-spread)[:TRACKS_PER_FEATURE]:
             tracks[data.columns[name][column]] = scaled[rows, column]
     return tracks
-
-
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path

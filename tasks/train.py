@@ -5,7 +5,6 @@ PyTorch takes seconds to import, so that is done where there is something to tra
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 import dmd_model
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset, fingerprint
+from tasks.files import digest
 from tasks.labels import SPLITS
 from tasks.progress import Progress
 
@@ -39,7 +39,7 @@ def train(
     if not np.isfinite(data.labels).any():
         log.warning("no training: the data set has no labels")
         return []
-    code = _code_digest()
+    code = digest(sorted(Path(dmd_model.__file__).parent.rglob("*.py")))  # other code makes other models
     runs = {
         (model, seed): folder
         / model
@@ -87,11 +87,3 @@ def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
 
     ids = tuple(data.ids[place] for place in chosen)
     return Samples(ids, data.labels[chosen], sequences(text), sequences("vision"), sequences("audio"))
-
-
-def _code_digest() -> str:
-    """Of every module of the model: other code makes other models."""
-    sha256 = hashlib.sha256()
-    for path in sorted(Path(dmd_model.__file__).parent.rglob("*.py")):
-        sha256.update(path.read_bytes())
-    return sha256.hexdigest()[:16]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import json
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +17,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore, Published
-from storage.schema import AlignedDataset
+from storage.schema import AlignedDataset, fingerprint
 from tasks import dataset_tables
 from tasks.expectations import Rule, Thresholds, dataset_rules, feature_rules
 from tasks.extract import Step, segment_states
+from tasks.files import write_text
 from tasks.labels import SPLITS
 
 if TYPE_CHECKING:
     import great_expectations as gx  # four seconds, so it is imported where it is used
+
+log = logging.getLogger(__name__)
+
+CODE_VERSION = 1
+"""Of the rules: another version judges again."""
 
 IDS_IN_SENTENCE = 5
 INDEX = {"segments": "segment", "columns": "column", "videos": "video"}
@@ -71,10 +79,20 @@ class GateRefused(Exception):
 def validate(
     store: FeatureStore, dataset: str, steps: Sequence[Step], min_coverage: float, docs_folder: Path
 ) -> Verdict:
-    """Judge a packed data set and the coverage of the steps that made it."""
+    """Judge a packed data set and the coverage of the steps that made it, unless that was done before."""
     segments = segment_states(store, store.segments(), steps) if steps else []
     lost = Counter(state.reason for state in segments if state.name == "failed")
-    return judge(store.aligned(dataset, at="staging"), lost, docs_folder, Thresholds(coverage=min_coverage))
+    thresholds = Thresholds(coverage=min_coverage)
+    case = fingerprint({"code": CODE_VERSION, "data": dataset, "lost": lost, "thresholds": asdict(thresholds)})
+    record = docs_folder / "verdict.json"
+    if (verdict := _read_verdict(record, case)) is not None:
+        log.info("this data set was judged before: %s", "passed" if verdict.passed else "refused")
+        return verdict
+    verdict = judge(store.aligned(dataset, at="staging"), lost, docs_folder, thresholds)
+    write_text(
+        record, json.dumps({"case": case, "passed": verdict.passed, "checks": list(map(asdict, verdict.checks))})
+    )
+    return verdict
 
 
 @task(cache_policy=NO_CACHE)
@@ -120,10 +138,21 @@ def judge(
     return Verdict(passed, checks, docs_folder / "index.html")
 
 
+def _read_verdict(record: Path, case: str) -> Verdict | None:
+    if not record.exists():
+        return None
+    known = json.loads(record.read_text())
+    if known["case"] != case:
+        return None
+    checks = (Check(**check | {"failing_ids": tuple(check["failing_ids"])}) for check in known["checks"])
+    return Verdict(known["passed"], tuple(checks), record.with_name("index.html"))
+
+
 def _run(tables: Mapping[str, pd.DataFrame], rules: Sequence[Rule], docs_folder: Path) -> dict[str, dict]:
     """The results of Great Expectations by rule; a suite for each table and severity. Writes the Data Docs."""
     import great_expectations as gx
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = _context(docs_folder)
     source = context.data_sources.add_pandas("dataset")
     suites: dict[tuple[str, str], list[Rule]] = defaultdict(list)
