@@ -38,7 +38,7 @@ class Workers:
                 n_workers=len(os.sched_getaffinity(0)),
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
             )
         client = Client(self._cluster or self.address, timeout="30s", set_as_default=False)

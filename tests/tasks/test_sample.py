@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 
 from tasks import assets
-from tasks.sample import build
+from tasks.sample import CorpusError, build
 from tasks.sample_clip import ALIGN_UNITS
 from tasks.sample_face import CONTROLS, FRAME_RATE, SIDE, Habit, animate, load_face
 from tasks.sample_script import POLAR, TEMPLATES, draw_signals, split_videos, write_script, write_sentence
 from tasks.sample_speech import SAMPLE_RATE, Delivery, speak
-
-SEGMENTS, SEED = 6, 0
-needs_extra = "the extra 'sample' (piper-tts, scikit-image) is not installed"
+from tests.conftest import SEED, SEGMENTS
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -33,18 +31,7 @@ def aligned_words(path: Path) -> list[tuple[int, int, str]]:
 
 
 @pytest.fixture(scope="session")
-def extra() -> None:
-    pytest.importorskip("piper", reason=needs_extra)
-    pytest.importorskip("skimage", reason=needs_extra)
-
-
-@pytest.fixture(scope="session")
-def corpus(extra, tmp_path_factory) -> Path:
-    return build(tmp_path_factory.mktemp("sample") / "corpus", SEGMENTS, SEED)
-
-
-@pytest.fixture(scope="session")
-def face(extra):
+def face(sample_extra):
     return load_face()
 
 
@@ -179,10 +166,10 @@ def test_what_is_built_is_left_alone_and_what_is_not_ours_too(corpus, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
     assert build(corpus, SEGMENTS, SEED) == corpus
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
-    with pytest.raises(FileExistsError, match="choose another folder"):
+    with pytest.raises(CorpusError, match="choose another folder"):
         build(corpus, SEGMENTS, SEED + 1)
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="holds something else"):
+    with pytest.raises(CorpusError, match="holds something else"):
         build(tmp_path, SEGMENTS, SEED)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
@@ -230,7 +217,7 @@ def test_a_happier_signal_smiles_more_and_the_mouth_follows_the_sound():
     assert jaw[: FRAME_RATE - 2].max() < 0.01 < 0.1 < jaw[FRAME_RATE + 2 : -2].min()
 
 
-def test_word_times_scale_with_pitch_and_rate(extra):
+def test_word_times_scale_with_pitch_and_rate(sample_extra):
     text = "the whole movie is wonderful"
     plain, _ = speak(text, Delivery(rate=1.0, pitch=1.0, gain=0.0), np.random.default_rng(0))
     fast, fast_words = speak(text, Delivery(rate=1.2, pitch=1.0, gain=0.0), np.random.default_rng(0))
@@ -244,7 +231,7 @@ def test_word_times_scale_with_pitch_and_rate(extra):
         assert words[-1].end < len(waveform) / SAMPLE_RATE
 
 
-def test_every_template_has_true_word_times(extra):
+def test_every_template_has_true_word_times(sample_extra):
     """espeak keeps the words of every template apart, whatever fills it."""
     from piper.phonemize_espeak import EspeakPhonemizer
 
@@ -255,6 +242,6 @@ def test_every_template_has_true_word_times(extra):
         assert len("".join(phonemes).split(" ")) == len(text.split()), text
 
 
-def test_words_that_run_together_are_refused(extra):
+def test_words_that_run_together_are_refused(sample_extra):
     with pytest.raises(ValueError, match="runs words together in 'i saw it in the theater'"):
         speak("i saw it in the theater", Delivery(1.0, 1.0, 0.0), np.random.default_rng(0))
