@@ -134,6 +134,9 @@ class Training:
     accumulate: int = 1  # batches per optimiser step; official 10
     mean_over_group: bool = True  # official False: gradients of a group are summed
     step_leftover_group: bool = True  # official False: the last, incomplete group of an epoch is thrown away
+    # What is validated, selected and tested is a running average of the weights, with this decay per optimiser step: on
+    # few segments single steps are noise, and so is a selection between them. Official: 0, the weights themselves.
+    average_decay: float = 0.98
     clip_value: float = 0.6  # clips every gradient element; official 0.6
     plateau_factor: float = 0.5  # official 0.5
     plateau_patience: int = 5  # epochs; official 5
@@ -147,10 +150,12 @@ class Training:
         """The official loop, but for selection: the valid MAE is over samples, not a rounded mean of batch means."""
         return cls(
             batch_size=16, learning_rate=1e-4, accumulate=10, mean_over_group=False, step_leftover_group=False,
-            max_epochs=1000, standardise=False,
+            average_decay=0.0, max_epochs=1000, standardise=False,
         )  # fmt: skip
 
     def __post_init__(self) -> None:
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(f"average_decay = {self.average_decay} must be in [0, 1)")
         for name in ("batch_size", "accumulate", "max_epochs", "early_stop"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")

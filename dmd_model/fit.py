@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dmd_model import checkpoint
 from dmd_model.batch import Batch, DataError, DeviceSamples, Samples, Standardiser
@@ -128,6 +129,7 @@ class _Fit:
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=self.training.plateau_factor, patience=self.training.plateau_patience
         )
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.training.average_decay))
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.best_mae, self.seconds = 0, float("inf"), 0.0
@@ -139,11 +141,12 @@ class _Fit:
             epoch = len(self.history) + 1
             rates = self.optimiser.param_groups[0]["lr"]
             terms = self._train_epoch(epoch)
-            mae = self._metrics("valid")["mae"]
+            valid = self.samples["valid"]
+            mae = evaluate(_predict(self.average.module, valid), valid.labels.cpu().numpy())["mae"]
             self.schedule.step(mae)
             if mae < self.best_mae - self.training.minimum_improvement:
                 self.best_epoch, self.best_mae = epoch, mae
-                self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+                self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
             elapsed = time.monotonic() - began
             self.seconds += elapsed
             record = {"epoch": epoch, "train": terms, "valid_mae": mae, "learning_rate": rates, "seconds": elapsed}
@@ -175,6 +178,7 @@ class _Fit:
                     sums[name] = sums.get(name, 0) + value.detach() * (len(indices) / len(order))
             if len(group) == training.accumulate or training.step_leftover_group:
                 self.optimiser.step()
+                self.average.update_parameters(self.model)
         return {name: value.tolist() for name, value in sums.items()}
 
     def _backward(self, batch: Batch, epoch: int, divisor: int) -> dict[str, Tensor]:
@@ -189,10 +193,6 @@ class _Fit:
             bad = [f"the gradient of {name}" for name, value in gradients.items() if not torch.isfinite(value).all()]
             raise _diverged(epoch, bad, batch)
         return terms
-
-    def _metrics(self, split: str) -> dict[str, float]:
-        data = self.samples[split]
-        return evaluate(_predict(self.model, data), data.labels.cpu().numpy())
 
     def _finish(self) -> None:
         """Test the selected weights, once, and write the model and its result."""
@@ -220,6 +220,7 @@ class _Fit:
     def _save(self) -> None:
         moments = self.optimiser.state_dict()["state"]
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         tensors |= {
             f"optimiser/{number}/{key}": value for number, state in moments.items() for key, value in state.items()
@@ -237,6 +238,7 @@ class _Fit:
             return
         tensors, state = found
         self.model.load_state_dict(_under(tensors, "model/"))
+        self.average.load_state_dict(_under(tensors, "average/"))
         self.best = {name: value.to(self.device) for name, value in _under(tensors, "best/").items()}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _under(tensors, "optimiser/").items():

@@ -1,4 +1,4 @@
-from flows.cli import app
+from flows.cli import main
 
 if __name__ == "__main__":
-    app()
+    main()

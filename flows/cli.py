@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,17 @@ from cyclopts import App, Parameter
 from flows.parameters import RunParameters
 
 app = App(name="dmd", help="Multimodal emotion recognition from video: features, models, results.", version="0.1.0")
+
+
+def main() -> None:
+    """The console script: an error that explains itself is one sentence and exit code 1."""
+    try:
+        app()
+    except Exception as error:
+        if not hasattr(error, "reason"):
+            raise
+        sys.exit(f"dmd: {error}")
+
 
 Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
 HOME = Path(".dmd")

@@ -28,6 +28,8 @@ POOL = "cpu"
 class ServerError(Exception):
     """Prefect could not be started or is in the way; one sentence says what to do."""
 
+    reason = "server"
+
 
 def up(home: Path, port: int) -> str:
     """Start server and worker, deploy, and point Prefect's commands in this folder at the server; return its address.

@@ -38,6 +38,8 @@ _unreachable: set[str] = set()  # hosts that did not answer this process: ten fi
 class AssetError(RuntimeError):
     """A model file cannot be had; the sentence says which, its sha256 and where to put it."""
 
+    reason = "asset"
+
 
 class _SourceError(Exception):
     """One source does not give the file; the next one is asked."""

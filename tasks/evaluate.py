@@ -39,6 +39,8 @@ class Row:
 
     def cell(self, metric: str) -> str:
         """The metric as people read it: per cent for accuracies and F1, ± deviation for several runs."""
+        if np.isnan(self.mean[metric]):
+            return "–"
         scale, digits = (1, 3) if metric in ("mae", "corr") else (100, 1)
         text = f"{scale * self.mean[metric]:.{digits}f}"
         return f"{text} ± {scale * self.std[metric]:.{digits}f}" if self.runs > 1 else text

@@ -17,14 +17,20 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from tqdm import tqdm
 
+from tasks.progress import Progress
 from tasks.sample_clip import Clip, make_clip, take_face
 from tasks.sample_face import load_face
 from tasks.sample_script import Line, write_script
 
 VERSION = 1  # of the recipe: another version makes other bytes
 PROCESSES = 2
+
+
+class CorpusError(Exception):
+    """The folder of a corpus holds something else."""
+
+    reason = "occupied"
 
 
 @task(cache_policy=NO_CACHE)
@@ -37,8 +43,8 @@ def build(folder: Path, segments: int = 60, seed: int = 0) -> Path:
     """Makes the corpus in ``folder`` and returns it; where it is already there, does nothing.
 
     It is built beside ``folder`` and moved there whole, so that an interrupted build leaves nothing.
-    Raises ``FileExistsError`` where ``folder`` holds something else, ``ValueError`` for fewer than 3 segments,
-    ``AssetError`` where the voice or the face model cannot be had, ``ImportError`` without the extra ``sample``.
+    Raises ``CorpusError`` where ``folder`` holds something else, ``ValueError`` for fewer than 3 segments,
+    ``AssetError`` where the voice, the face model or the packages of the extra ``sample`` cannot be had.
     """
     folder = Path(folder).absolute()
     recipe = {"segments": segments, "seed": seed, "version": VERSION}
@@ -61,13 +67,13 @@ def build(folder: Path, segments: int = 60, seed: int = 0) -> Path:
 
 
 def _is_built(folder: Path, recipe: dict) -> bool:
-    """Whether this very corpus is there. Raises ``FileExistsError`` where something else is."""
+    """Whether this very corpus is there. Raises ``CorpusError`` where something else is."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     marker = folder / "corpus.json"
     found = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else "something else"
     if found != recipe:
-        raise FileExistsError(
+        raise CorpusError(
             f"{folder} holds {found}, not the sample corpus {recipe}: choose another folder or remove that one."
         )
     return True
@@ -85,8 +91,10 @@ def _make_clips(raw: Path, lines: Sequence[Line], seed: int) -> None:
     pool = ProcessPoolExecutor(PROCESSES, context, initializer=take_face, initargs=(load_face(),))
     try:
         work = [pool.submit(make_clip, clip) for clip in clips]
-        for done in tqdm(as_completed(work), total=len(work), desc="sample corpus", unit="clip"):
-            done.result()
+        with Progress("make the sample corpus", total=len(work), unit="clip") as progress:
+            for done in as_completed(work):
+                done.result()
+                progress.advance()
     finally:
         pool.shutdown(cancel_futures=True)
 

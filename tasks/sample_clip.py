@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,6 +38,7 @@ def take_face(face: Face) -> None:
     """Prepares this process for ``make_clip``."""
     global _face
     _face = face
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches us too, but it is for the parent to end us
     cv2.setNumThreads(1)  # the processes share the cores already
 
 
@@ -52,9 +54,9 @@ def make_clip(clip: Clip) -> None:
     _write_align(clip.stem.with_suffix(".align"), words, len(waveform) / SAMPLE_RATE)
 
 
-def _deliver(signal: float, speaker: np.ndarray, rng: np.random.Generator) -> Delivery:
-    """Faster, higher and louder for a positive ``signal``, around the ``speaker``'s own rate and pitch."""
-    shown = np.clip(signal, -2.2, 2.2)
+def _deliver(voice: float, speaker: np.ndarray, rng: np.random.Generator) -> Delivery:
+    """Faster, higher and louder for a positive ``voice``, around the ``speaker``'s own rate and pitch."""
+    shown = np.clip(voice, -2.2, 2.2)
     noise = rng.normal(size=3)
     return Delivery(
         rate=float(1.1 * np.exp(0.08 * shown + 0.03 * speaker[0] + 0.03 * noise[0])),

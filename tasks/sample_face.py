@@ -98,12 +98,12 @@ class Face:
 def load_face() -> Face:
     """scikit-image's photograph of the astronaut Eileen Collins (public domain), enlarged, with its landmarks.
 
-    Raises ``AssetError`` where MediaPipe's model cannot be had, ``ImportError`` without the extra ``sample``.
+    Raises ``AssetError`` where MediaPipe's model or the packages of the extra ``sample`` cannot be had.
     """
     try:
         from skimage.data import astronaut
     except ImportError as error:
-        raise ImportError(
+        raise assets.AssetError(
             "The face of the sample corpus comes with scikit-image, which is not here: pip install .[sample]"
         ) from error
     import mediapipe

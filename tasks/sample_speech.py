@@ -89,7 +89,9 @@ def _voice():
         from piper import PiperVoice
         from piper.config import PiperConfig
     except ImportError as error:
-        raise ImportError("The sample corpus is spoken by piper, which is not here: pip install .[sample]") from error
+        raise assets.AssetError(
+            "The sample corpus is spoken by piper, which is not here: pip install .[sample]"
+        ) from error
     folder = assets.fetch(VOICE)
     # A serialized protobuf message followed by another is their merge: this adds graph.output.name to the model.
     model = (folder / f"{VOICE}.onnx").read_bytes() + _field(7, _field(12, _field(1, DURATIONS)))
