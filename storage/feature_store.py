@@ -136,8 +136,9 @@ class FeatureStore:
         return self._repository.read(_aligned_path(fingerprint), "staging", lambda group: True, absent=False)
 
     def recipe(self, feature: str, fingerprint: str) -> dict:
-        """What these results were made by; ``feature`` may be ``words``."""
-        return self._repository.read(_path(feature, fingerprint), "staging", lambda group: group.attrs["recipe"])
+        """What these results were made by; ``feature`` may be ``words`` or ``aligned``."""
+        path = _aligned_path(fingerprint) if feature == "aligned" else _path(feature, fingerprint)
+        return self._repository.read(path, "staging", lambda group: group.attrs["recipe"])
 
     def publish(self, fingerprint: str) -> Published:
         """Move ``main`` to staging and tag it with the data set's name; nothing where ``main`` publishes it already."""
