@@ -36,8 +36,9 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
         dataset = pack(store, steps) if raw else import_features(store, run.features, run.text)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         published = publish(store, dataset) if verdict.passed else None
-    trains = published is not None and run.reaches("train")
-    runs = train(store, dataset, run.models, run.seeds, run.text, run.device, run.folder / "models") if trains else []
+    runs = []
+    if published and run.reaches("train"):
+        runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
     rows = evaluate(store, dataset, runs)
     page = report(store, dataset, steps, verdict, published, rows, runs, raw, run.folder)
     refuse(verdict, page)

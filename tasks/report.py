@@ -87,6 +87,7 @@ def report(
     page = template.render(
         **sections,
         mark=Markup(mark),
+        notes=_notes(data, store, steps),
         name=folder.name,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         published=published,
@@ -133,6 +134,17 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, steps: Sequence[S
         "label_figure": figures.labels(data.labels[labelled], splits[labelled]) if labelled.any() else "",
         "length_figure": figures.lengths(lengths),
     }
+
+
+def _notes(data: AlignedDataset, store: FeatureStore, steps: Sequence[Step]) -> list[str]:
+    """What a reader should know before the figures."""
+    notes = []
+    if not np.isfinite(data.labels).any():
+        notes.append("The data set has no labels, so nothing is trained on it.")
+    encoders = [store.recipe("bert", step.fingerprint)["encoder"] for step in steps if step.name == "bert"]
+    if encoders and encoders[0] != "bert-base-uncased":
+        notes.append(f"The text encoder is {encoders[0]}; the paper's is bert-base-uncased.")
+    return notes
 
 
 def funnel_section(store: FeatureStore, steps: Sequence[Step], used: int) -> dict[str, Any]:

@@ -5,8 +5,10 @@ PyTorch takes seconds to import, so that is done where there is something to tra
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import dmd_model
-from storage.feature_store import FeatureStore
+from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset, fingerprint
-from tasks.files import digest
+from tasks.files import digest, write_text
 from tasks.labels import SPLITS
 from tasks.progress import Progress
 
@@ -29,13 +31,20 @@ log = logging.getLogger(__name__)
 
 @task(cache_policy=NO_CACHE)
 def train(
-    store: FeatureStore, dataset: str, models: Sequence[str], seeds: Sequence[int], text: str, device: str, folder: Path
+    store: FeatureStore,
+    published: Published,
+    models: Sequence[str],
+    seeds: Sequence[int],
+    text: str,
+    device: str,
+    folder: Path,
 ) -> list[Path]:
     """Train what was not trained yet on this data by this code; return the folder of every model and seed.
 
-    A data set without labels trains nothing, by rule, and says so.
+    Each folder has ``data.json``, which names the snapshot that was read. A data set without labels trains nothing, by
+    rule, and says so.
     """
-    data = store.aligned(dataset)
+    data = store.aligned(published.fingerprint, at=published.snapshot)
     if not np.isfinite(data.labels).any():
         log.warning("no training: the data set has no labels")
         return []
@@ -43,7 +52,7 @@ def train(
     runs = {
         (model, seed): folder
         / model
-        / fingerprint({"model": model, "seed": seed, "data": dataset, "text": text, "code": code})
+        / fingerprint({"model": model, "seed": seed, "data": published.fingerprint, "text": text, "code": code})
         for model in models
         for seed in seeds
     }
@@ -52,6 +61,7 @@ def train(
     if missing:
         samples = {split: split_samples(data, split, text) for split in SPLITS}
         for (model, seed), path in missing.items():
+            write_text(path / "data.json", json.dumps({**asdict(published), "text": text}))
             train_one(model, samples, seed, device, path)
     return list(runs.values())
 
