@@ -82,7 +82,7 @@ def report(
         if raw is not None:
             sections |= funnel_section(store, steps, len(data.ids))
             sections |= boundaries_section(forced_against_given(store, steps[0]))
-            sections |= example_section(data, store.segments(), raw)
+            sections |= example_section(data, store.segments(), raw) if data.ids else {}
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(
         **sections,
@@ -121,7 +121,7 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, steps: Sequence[S
         {
             "name": name,
             "columns": values.shape[1],
-            "measured": float(data.masks[name].mean()),
+            "measured": float(data.masks[name].mean()) if data.words else 0.0,
             "recipe": json.dumps(store.recipe(name, fingerprints[name])) if steps else "imported",
         }
         for name, values in data.features.items()
@@ -132,7 +132,7 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, steps: Sequence[S
         "splits": counts,
         "features": features,
         "label_figure": figures.labels(data.labels[labelled], splits[labelled]) if labelled.any() else "",
-        "length_figure": figures.lengths(lengths),
+        "length_figure": figures.lengths(lengths) if data.ids else "",
     }
 
 
