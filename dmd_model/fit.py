@@ -1,4 +1,4 @@
-"""One protocol for every model: train, select on the valid split, and test once.
+"""One protocol for every model: train, select an average of its weights on the valid split, and test that once.
 
 Everything random follows from the seed and the number of the epoch, so a run that was broken off goes on from its last
 epoch exactly as if it had not been (on a CPU, bit for bit).
@@ -7,6 +7,7 @@ epoch exactly as if it had not been (on a CPU, bit for bit).
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,6 +67,10 @@ def fit(
     folder = Path(folder)
     config, training = configure(model_name, overrides)
     check(samples)
+    batches = math.ceil(len(samples["train"]) / training.batch_size)
+    if batches < training.accumulate and not training.step_leftover_group:
+        raise ValueError(f"{len(samples['train'])} training segments make {batches} batches, fewer than accumulate = "
+                         f"{training.accumulate}: without step_leftover_group there is never a step")  # fmt: skip
     standardiser = Standardiser.over(samples["train"]) if training.standardise else Standardiser()
     run = Run(model_name, config, training, seed, samples["train"].columns, _digest(samples), standardiser)
     checkpoint.claim(folder, run)
@@ -139,7 +144,7 @@ class _Fit:
         while not self._ended():
             began = time.monotonic()
             epoch = len(self.history) + 1
-            rates = self.optimiser.param_groups[0]["lr"]
+            learning_rate = self.optimiser.param_groups[0]["lr"]
             terms = self._train_epoch(epoch)
             valid = self.samples["valid"]
             mae = evaluate(_predict(self.average.module, valid), valid.labels.cpu().numpy())["mae"]
@@ -149,7 +154,13 @@ class _Fit:
                 self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
             elapsed = time.monotonic() - began
             self.seconds += elapsed
-            record = {"epoch": epoch, "train": terms, "valid_mae": mae, "learning_rate": rates, "seconds": elapsed}
+            record = {
+                "epoch": epoch,
+                "train": terms,
+                "valid_mae": mae,
+                "learning_rate": learning_rate,
+                "seconds": elapsed,
+            }
             self.history.append(record)
             self._save()
             if on_epoch:

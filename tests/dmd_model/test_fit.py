@@ -175,9 +175,9 @@ def test_the_other_settings_of_the_protocol_train(splits, small, tmp_path, setti
 
 def test_dmd_overfits_32_samples(make_samples, tmp_path):
     train = make_samples(32, 1, "train")
-    settings = {"max_epochs": 50, "learning_rate": 3e-3, "average_decay": 0.9, "d": 16, "layers": 1, "input_dropout": [0.0, 0.0, 0.0],
-                "attention_dropout": [0.0, 0.0, 0.0], "memory_attention_dropout": 0.0, "embed_dropout": 0.0,
-                "residual_dropout": 0.0, "output_dropout": 0.0}  # fmt: skip
+    settings = {"max_epochs": 50, "learning_rate": 3e-3, "average_decay": 0.9, "d": 16, "layers": 1,
+                "input_dropout": [0.0, 0.0, 0.0], "attention_dropout": [0.0, 0.0, 0.0], "memory_attention_dropout": 0.0,
+                "embed_dropout": 0.0, "residual_dropout": 0.0, "output_dropout": 0.0}  # fmt: skip
     splits = {
         "train": train,
         "valid": replace(train, ids=tuple(f"v{i}" for i in train.ids)),
@@ -202,6 +202,12 @@ def test_a_loss_that_is_not_finite_names_the_term_and_the_segments(splits, small
         fit("dmd", splits, seed=7, overrides={**small, "standardise": False}, folder=tmp_path / "run")
     with pytest.raises(CheckpointError, match="no finished run"):
         read_result(tmp_path / "run")
+
+
+def test_a_protocol_that_would_never_take_a_step_is_refused(splits, small, tmp_path):
+    with pytest.raises(ValueError, match="37 training segments make 5 batches, fewer than accumulate = 10"):
+        fit("dmd", splits, seed=7, overrides={**small, "accumulate": 10, "step_leftover_group": False},
+            folder=tmp_path / "run")  # fmt: skip
 
 
 @pytest.mark.parametrize(
