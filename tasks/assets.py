@@ -131,7 +131,7 @@ def first_available(names: Sequence[str]) -> str:
         try:
             fetch(name)
         except AssetError as error:
-            LOGGER.info("%s", error)
+            LOGGER.info("%s cannot be had", name)
             reasons.append(str(error))
         else:
             return name

@@ -67,7 +67,7 @@ def labels(values: np.ndarray, splits: Sequence[str]) -> str:
 def lengths(words: np.ndarray) -> str:
     """Histogram of how many words a segment has."""
     figure, axes = _figure(5, 2.4)
-    axes.hist(words, bins=min(40, max(1, int(words.max()))), color="#4c78a8")
+    axes.hist(words, bins=np.arange(words.min() - 0.5, words.max() + 1.5), color="#4c78a8")
     axes.set(xlabel="words in a segment", ylabel="segments")
     return _svg(figure)
 

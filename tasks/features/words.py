@@ -173,8 +173,11 @@ def read_align(path: Path) -> tuple[Word, ...]:
 
 
 def boundary_errors(aligned: Sequence[Word], reference: Sequence[Word]) -> np.ndarray:
-    """How far each start and end (in turn) of ``aligned`` is from that of ``reference``: seconds, float64 [2 W]."""
+    """How far each start and end (in turn) of ``aligned`` is from that of ``reference``: float64 [2 W], in seconds.
+
+    Rounded to microseconds, so that 0.54 is 0.05 from 0.49.
+    """
     if len(aligned) != len(reference):
         raise ValueError(f"{len(aligned)} aligned words cannot be compared with {len(reference)} reference words.")
     found, true = (np.array([(word.start, word.end) for word in words]) for words in (aligned, reference))
-    return np.abs(found - true).reshape(-1)
+    return np.abs(found - true).reshape(-1).round(6)
