@@ -145,6 +145,10 @@ class Training:
     max_epochs: int = 60  # official has none
     standardise: bool = True  # columns to mean 0, standard deviation 1 over the training split; official False
 
+    # On a CPU. The number changes how sums round, so it is part of the run; and the many small operations of a small model
+    # gain little from a second thread, and wait long for it on a busy machine.
+    cpu_threads: int = 1
+
     @classmethod
     def official(cls) -> Training:
         """The official loop, but for selection: the valid MAE is over samples, not a rounded mean of batch means."""
@@ -156,6 +160,6 @@ class Training:
     def __post_init__(self) -> None:
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay = {self.average_decay} must be in [0, 1)")
-        for name in ("batch_size", "accumulate", "max_epochs", "early_stop"):
+        for name in ("batch_size", "accumulate", "max_epochs", "early_stop", "cpu_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")

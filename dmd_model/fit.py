@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,7 @@ def fit(
     checkpoint.claim(folder, run)
     if not (folder / "result.json").exists():
         target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        cuda = [target] if target.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        with _deterministic(target, training.cpu_threads):
             _Fit(run, samples, folder, target).run(on_epoch)
     return read_result(folder)
 
@@ -118,6 +118,21 @@ def check(samples: Mapping[str, Samples]) -> None:
             if identifier in seen:
                 raise DataError(f"segment {identifier} is twice in the data: in {seen[identifier]} and in {split}")
             seen[identifier] = split
+
+
+@contextmanager
+def _deterministic(device: torch.device, cpu_threads: int) -> Iterator[None]:
+    """Leaves the random state, the threads and the cuDNN settings of the caller as they were."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(cpu_threads)
+    try:
+        with (
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+        ):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Fit:
