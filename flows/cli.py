@@ -6,11 +6,29 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
+from pydantic import ValidationError
 
 from flows.parameters import RunParameters
 
-app = App(name="dmd", help="Multimodal emotion recognition from video: features, models, results.", version="0.1.0")
+
+def _wrong_values(error: CycloptsError) -> object:
+    """What is wrong, a line an option."""
+    if not isinstance(error.__cause__, ValidationError):
+        return CycloptsPanel(error)
+    lines = []
+    for wrong in error.__cause__.errors():
+        option = "".join(f"--{name.replace('_', '-')}: " for name in wrong["loc"][:1])
+        lines.append(option + wrong["msg"].removeprefix("Value error, "))
+    return CycloptsPanel("\n".join(lines))
+
+
+app = App(
+    name="dmd",
+    help="Multimodal emotion recognition from video: features, models, results.",
+    version="0.1.0",
+    error_formatter=_wrong_values,
+)
 
 
 def main() -> None:

@@ -9,18 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import icechunk
 import pytest
 
 from flows.parameters import RunParameters, Stage
 from storage.feature_store import FeatureStore
-from storage.segments import Segment, State
+from storage.schema import fingerprint
+from storage.segments import State
 from tasks.align import ForcedAligner
 from tasks.extract import Step, instruments, segment_states
-from storage.schema import fingerprint
+from tasks.pack import extracted as extracted_segments
+from tasks.pack import recipe
 
 NAME = "tiny"
 SLOW_EYES = 5.0
 """Pictures a second: a face is found in each by the same code as in all of them."""
+ENCODER = "all-MiniLM-L6-v2"
+"""What the text is encoded by: the one that is always to be had."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Home:
             "dask": self.scheduler,
             "trust_word_times": False,
             "frames_per_second": SLOW_EYES,
+            "text_encoder": ENCODER,
         }
         return RunParameters(**standard | changes)
 
@@ -53,6 +59,11 @@ class Home:
     def store(self) -> FeatureStore:
         return FeatureStore.open(str(self.folder / NAME / "store"), create=False)
 
+    def snapshots(self) -> dict[str, str]:
+        """What the branches of the store point to: another snapshot means that something was committed."""
+        versions = icechunk.Repository.open(icechunk.local_filesystem_storage(str(self.folder / NAME / "store")))
+        return {branch: versions.lookup_branch(branch) for branch in ("staging", "main")}
+
     @property
     def page(self) -> Path:
         return self.folder / NAME / "report.html"
@@ -65,7 +76,7 @@ class Home:
     def steps(self, frames_per_second: float | None = SLOW_EYES, trust_word_times: bool = False) -> list[Step]:
         """The steps of a run, as its recipes name them."""
         words = {"aligner": ForcedAligner().recipe(), "trust_given": trust_word_times}
-        features = instruments(None, frames_per_second)
+        features = instruments(ENCODER, frames_per_second)
         return [
             Step("words", fingerprint(words)),
             *(Step(name, fingerprint(tool.recipe()), tool.columns) for name, tool in features.items()),
@@ -74,15 +85,12 @@ class Home:
     def states(self, **steps) -> dict[str, State]:
         """Where every segment stands, by id."""
         segments = self.store.segments()
-        return dict(zip(map(str_id, segments), segment_states(self.store, segments, self.steps(**steps)), strict=True))
+        states = segment_states(self.store, segments, self.steps(**steps))
+        return {str(segment.id): state for segment, state in zip(segments, states, strict=True)}
 
     def copy(self, to: Path, raw: Path | None = None) -> Home:
         shutil.copytree(self.folder, to)
         return Home(to, raw or self.raw, self.scheduler)
-
-
-def str_id(segment: Segment) -> str:
-    return str(segment.id)
 
 
 @dataclass(frozen=True)
@@ -92,28 +100,24 @@ class Reached:
     completed: bool
     steps: frozenset[str]
     segments: int
-    aligned: bool
+    packed: bool
     published: bool
     trained: bool
     page: bool
 
 
 def reached(home: Home, completed: bool) -> Reached:
-    store = home.store
-    done = {step.name for step in home.steps() if store.done(step.name, step.fingerprint)}
+    store, (words, *features) = home.store, home.steps()
+    segments = extracted_segments(store, store.segments(), (words, *features))
     return Reached(
         completed,
-        frozenset(done),
+        frozenset(step.name for step in (words, *features) if store.done(step.name, step.fingerprint)),
         len(store.segments()),
-        any(path.startswith("aligned/") for path in store._repository.paths("staging")),
-        is_published(store),
+        store.has_aligned(fingerprint(recipe(segments, words, features))),
+        store.published() is not None,
         bool(home.results),
         home.page.exists(),
     )
-
-
-def is_published(store: FeatureStore) -> bool:
-    return store.published() is not None
 
 
 @pytest.fixture(scope="session")
@@ -143,6 +147,12 @@ def finished(run_through) -> Home:
 @pytest.fixture(scope="session")
 def after(run_through) -> dict[Stage, Reached]:
     return run_through[2]
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory) -> Path:
+    """Where Prefect keeps its database when the command line starts a server of its own."""
+    return tmp_path_factory.mktemp("prefect-home")
 
 
 @pytest.fixture

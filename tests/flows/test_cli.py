@@ -1,0 +1,101 @@
+"""The command `dmd`, as people type it: what it offers, what it answers to mistakes, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from flows import cli
+from flows.parameters import RunParameters
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
+
+
+def dmd(capsys, *arguments: str) -> tuple[int, str, str]:
+    """The exit code of `dmd ...`, and what it prints and complains, on lines without frames and ends."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(sys, "argv", ["dmd", *arguments])
+        cli.main()
+    code = end.value.code
+    if isinstance(code, str):  # as the interpreter does
+        print(code, file=sys.stderr)
+        code = 1
+    texts = (re.sub(r"[\s│╭╮╰╯─]+", " ", text).strip() for text in capsys.readouterr())
+    return code or 0, *texts
+
+
+def test_help_lists_the_commands(capsys):
+    code, said, _ = dmd(capsys, "--help")
+    assert code == 0
+    assert all(f" {command} " in said for command in ("run", "sample", "doctor", "up", "down", "status"))
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "flows", "--version"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "0.1.0")
+
+
+def test_every_parameter_of_a_run_is_an_option_with_its_description(capsys):
+    code, said, _ = dmd(capsys, "run", "--help")
+    assert code == 0
+    for name, field in RunParameters.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in said
+        assert field.description.replace("`", "")[:15] in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["walk"], 'Unknown command "walk"'),
+        (["run", "--nope"], "Unknown option: --nope"),
+        (["run", "--stop-after", "report"], "'ingest', 'align', 'extract', 'validate' or 'train'"),
+        (["run", "--segments", "3"], "greater than or equal to 12"),
+        (["run", "--segments", "many"], "--segments: Input should be a valid integer"),
+        (["run", "--min-coverage", "95"], "less than or equal to 1"),
+        (["run", "--dataset", "mosi"], "data set 'mosi' needs raw (a folder of video) or features (a file)"),
+        (["run", "--raw", "a", "--features", "b"], "not both"),
+        (["run", "mosi"], "mosi"),
+        (["sample"], "--folder requires an argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_answered_in_a_sentence(capsys, arguments, sentence):
+    code, _, complaint = dmd(capsys, *arguments)
+    assert code and sentence in complaint
+    assert "Traceback" not in complaint
+
+
+def test_every_wrong_option_has_a_line_and_no_lesson_on_pydantic(capsys):
+    _, _, complaint = dmd(capsys, "run", "--stop-after", "report", "--segments", "3")
+    assert complaint == (
+        "Error --stop-after: Input should be 'ingest', 'align', 'extract', 'validate' or 'train' "
+        "--segments: Input should be greater than or equal to 12"
+    )
+
+
+def test_a_finished_run_says_where_the_report_is(capsys, finished):
+    run = finished.parameters()
+    options = ["--raw", run.raw, "--home", run.home, "--seeds", 1111, "--dask", run.dask, "--no-trust-word-times"]
+    options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
+    code, said, _ = dmd(capsys, "run", "--dataset", run.dataset, *map(str, options))
+    assert code == 0 and said.endswith(f"report: {finished.page}")
+
+
+def test_a_run_on_a_folder_without_labels_says_so(capsys, prefect_server, tmp_path):
+    (tmp_path / "raw").mkdir()
+    code, _, complaint = dmd(
+        capsys, "run", "--dataset", "mine", "--raw", str(tmp_path / "raw"), "--home", str(tmp_path)
+    )
+    assert code == 1
+    assert f"dmd: {tmp_path / 'raw'} has no label.csv" in complaint and "Traceback" not in complaint
+
+
+def test_doctor_names_every_model_file(capsys):
+    from tasks.assets import ASSETS
+
+    code, said, _ = dmd(capsys, "doctor")
+    assert code == 0 and all(name in said for name in ASSETS)
