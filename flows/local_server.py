@@ -43,17 +43,22 @@ def up(home: Path, port: int) -> str:
     if running(home):
         raise ServerError("already up: `dmd status` shows it, `dmd down` ends it")
     address = f"http://127.0.0.1:{port}"
-    if _answers(address):
-        raise ServerError(f"another server answers at {address}: end it, or choose another --port")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ServerError(f"another server listens at {address}: end it, or choose another --port")
     home.mkdir(parents=True, exist_ok=True)
     SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n')
-    processes = {"server": _start(home, "server", *_server_arguments(port))}
-    _remember(home, processes)
-    _wait_for(address, processes["server"], home)
-    _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
-    _prefect("deploy", "--all")
-    processes["worker"] = _start(home, "worker", "worker", "start", "--pool", POOL, "--name", "dmd")
-    _remember(home, processes)
+    try:
+        processes = {"server": _start(home, "server", *_server_arguments(port))}
+        _remember(home, processes)
+        _wait_for(address, processes["server"], home)
+        _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
+        _prefect("deploy", "--all")
+        processes["worker"] = _start(home, "worker", "worker", "start", "--pool", POOL, "--name", "dmd")
+        _remember(home, processes)
+    except BaseException:
+        down(home)
+        raise
     return address
 
 
@@ -153,7 +158,7 @@ def _remember(home: Path, processes: dict[str, psutil.Process]) -> None:
 def _answers(address: str) -> bool:
     try:
         return requests.get(f"{address}/api/health", timeout=2).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 

@@ -1,0 +1,152 @@
+"""Prefect on one machine: `dmd up` makes it answer and take runs, `dmd down` leaves nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from flows import local_server
+from flows.local_server import ServerError
+from tests.conftest import REPOSITORY
+
+ROOMS = ("flows", "tasks", "storage", "dmd_model", "prefect.yaml")
+
+
+@pytest.fixture
+def clone(tmp_path, prefect_home, monkeypatch) -> Path:
+    """A folder that holds the project as a clone does, to be in."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for name in ROOMS:
+        (folder / name).symlink_to(REPOSITORY / name)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
+    return folder
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def dmd(*arguments: str) -> str:
+    """What the command prints; it must succeed."""
+    done = subprocess.run([sys.executable, "-m", "flows", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, tmp_path):
+    (tmp_path / "raw" / "Raw").mkdir(parents=True)
+    (tmp_path / "raw" / "label.csv").write_text("video_id,clip_id,text\nv,1,nobody filmed this\n")
+    home = tmp_path / "home"
+    try:
+        assert f"http://127.0.0.1:{port}" in dmd("up", "--home", str(home), "--port", str(port))
+        api = f"http://127.0.0.1:{port}/api"
+        assert requests.get(f"{api}/health", timeout=10).ok
+        deployments = requests.post(f"{api}/deployments/filter", json={}, timeout=10).json()
+        assert {entry["name"]: entry["parameters"] for entry in deployments} == {
+            "full": {"run": {}},
+            "extract": {"run": {"stop_after": "validate"}},
+        }
+        assert all(entry["work_pool_name"] == local_server.POOL for entry in deployments)
+        assert dmd("status", "--home", str(home)).count("running, process") == 2
+        with pytest.raises(ServerError, match="already up"):
+            local_server.up(home, port)
+
+        # by `prefect` itself, which finds the server through the settings that were written here
+        run = {"dataset": "tiny", "raw": str(tmp_path / "raw"), "home": str(tmp_path / "runs"), "stop_after": "ingest"}
+        arguments = ["deployment", "run", "dmd/full", "--watch", "--param", f"run={json.dumps(run)}"]
+        done = subprocess.run([sys.executable, "-m", "prefect", *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (found,) = requests.post(f"{api}/flow_runs/filter", json={}, timeout=10).json()
+        assert found["state_type"] == "COMPLETED" and (tmp_path / "runs" / "tiny" / "store").is_dir()
+
+        started = list(local_server.running(home).values())
+        started += [child for process in started for child in process.children(recursive=True)]
+    finally:
+        said = dmd("down", "--home", str(home))
+    assert said == f"ended {len(started)} processes\n"
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert not alive
+    assert {path.name for path in clone.iterdir()} == set(ROOMS)
+    assert local_server.running(home) == {} and local_server.down(home) == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)), "nobody listens any more"
+
+
+def test_settings_of_somebody_else_are_left_alone(clone, port, tmp_path):
+    (clone / "prefect.toml").write_text('[api]\nurl = "https://prefect.example.org/api"\n')
+    before = (clone / "prefect.toml").read_bytes()
+    with pytest.raises(ServerError, match=f"{clone / 'prefect.toml'} is not from `dmd up`"):
+        local_server.up(tmp_path / "home", port)
+    assert local_server.down(tmp_path / "home") == 0
+    assert (clone / "prefect.toml").read_bytes() == before and not (tmp_path / "home").exists()
+
+
+def test_a_port_that_somebody_uses_is_refused(clone, port, tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+        with pytest.raises(ServerError, match=f"http://127.0.0.1:{port}.*another --port"):
+            local_server.up(tmp_path / "home", port)
+    assert not (clone / "prefect.toml").exists() and not (tmp_path / "home").exists()
+
+
+def test_a_server_that_does_not_start_leaves_nothing_but_its_log(clone, port, tmp_path, monkeypatch):
+    database = "sqlite+aiosqlite:////nowhere/prefect.db"
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", database)
+    with pytest.raises(ServerError, match="did not start: .*server.log says why"):
+        local_server.up(tmp_path / "home", port)
+    assert not (clone / "prefect.toml").exists()
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["server.log"]
+    assert "unable to open database file" in (tmp_path / "home" / "server.log").read_text()
+
+
+def test_a_number_that_another_process_has_got_is_not_ours(tmp_path):
+    """After a crash or a restart, what is recorded may name somebody else's process: it must not be ended."""
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        created = psutil.Process(bystander.pid).create_time()
+        (tmp_path / "processes.json").write_text(json.dumps({"server": [bystander.pid, created - 100]}))
+        assert local_server.running(tmp_path) == {} and local_server.down(tmp_path) == 0
+        assert bystander.poll() is None
+        assert not (tmp_path / "processes.json").exists()
+    finally:
+        bystander.communicate(b"\n")
+
+
+def test_a_server_of_our_own_ends_with_us_however_we_end(prefect_home):
+    """What `dmd run` starts where there is no server is gone when the process is killed."""
+    script = (
+        "import os, signal; from flows.local_server import at_hand; from prefect.settings import PREFECT_API_URL\n"
+        "with at_hand(): print(PREFECT_API_URL.value(), flush=True); input()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env={**os.environ, "PREFECT_HOME": str(prefect_home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = process.stdout.readline().strip()
+        assert requests.get(f"{address}/health", timeout=10).ok
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert family
+    finally:
+        process.kill()
+        process.communicate()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
