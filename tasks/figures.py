@@ -93,7 +93,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], kept: 
         right.plot(epochs, errors, linewidth=1.2, color=line.get_color(), label=name)
         right.plot(kept[name], errors[kept[name] - 1], "o", color=line.get_color(), markersize=5)
     left.set(xlabel="epoch", ylabel="training loss")
-    right.set(xlabel="epoch", ylabel="valid MAE (dot: the epoch that was kept)")
+    right.set(xlabel="epoch", ylabel="valid MAE (dot: kept)")
     right.legend(fontsize=8)
     return _svg(figure)
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from tasks import assets
+from tasks.features.vision import quiet_stderr
 
 FRAME_RATE = 25
 SIDE = 320  # pixels; the outer eye corners are then about 120 apart
@@ -111,7 +112,8 @@ def load_face() -> Face:
 
     photograph = cv2.resize(astronaut(), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
     model = BaseOptions(model_asset_path=str(assets.fetch("face_landmarker.task")))
-    with vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(base_options=model)) as landmarker:
+    options = vision.FaceLandmarkerOptions(base_options=model)
+    with quiet_stderr(), vision.FaceLandmarker.create_from_options(options) as landmarker:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(photograph))
         (points,) = landmarker.detect(image).face_landmarks
     height, width = photograph.shape[:2]

@@ -99,7 +99,7 @@ def _landmarker() -> Iterator:
         output_face_blendshapes=True,
         output_facial_transformation_matrixes=True,
     )
-    with _quiet_stderr():
+    with quiet_stderr():
         landmarker = vision.FaceLandmarker.create_from_options(options)
     last = -1
 
@@ -131,7 +131,7 @@ def _model() -> bytes:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Keeps the native library's notes from the terminal; errors, and what others write meanwhile, come through."""
     sys.stderr.flush()
     terminal = os.dup(2)
