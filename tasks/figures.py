@@ -19,6 +19,7 @@ SPLIT_COLOURS = {"train": "#4c78a8", "valid": "#f2a541", "test": "#b0413e", "": 
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dmd",
+    "text.parse_math": False,  # words of a transcript may have dollar signs
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,

@@ -63,10 +63,13 @@ def report(
     ``steps`` are those of extraction, words first; an imported data set has none, and no ``raw`` video either.
     """
     path = folder / "report.html"
+    segments = store.segments()
+    states = segment_states(store, segments, steps)
     case = fingerprint(
         {
             "code": digest([Path(__file__), Path(figures.__file__), TEMPLATE]),
             "data": dataset,
+            "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
             "checks": [check.sentence for check in verdict.checks],
             "published": published and published.snapshot,
             "runs": [str(run) for run in runs],

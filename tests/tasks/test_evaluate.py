@@ -1,0 +1,72 @@
+"""Evaluation: the results table says what the runs wrote, and holds them against the mean of the training labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelled_data import labelled_data, publish
+from prefect.client.orchestration import get_client
+
+from tasks.evaluate import METRICS, Row, evaluate, mean_predictor
+
+TEST = {"mae": 1.0, "corr": 0.5, "acc7": 0.4, "acc5": 0.45, "acc2_nonzero": 0.8, "f1_nonzero": 0.79}
+TEST |= {"acc2_haszero": 0.75, "f1_haszero": 0.74}
+pytestmark = pytest.mark.filterwarnings("ignore:Artifact creation outside of a flow")
+
+
+def finished(folder: Path, model: str, seed: int, **test: float | None) -> Path:
+    """A folder as a finished training leaves it, as far as the table reads it."""
+    path = folder / f"{model}{seed}"
+    path.mkdir()
+    (path / "result.json").write_text(json.dumps({"model": model, "seed": seed, "metrics": {"test": TEST | test}}))
+    return path
+
+
+def test_a_row_a_model_with_mean_and_deviation_over_its_seeds(prefect_server, tmp_path):
+    store, published = publish(tmp_path, labelled_data())
+    runs = [
+        finished(tmp_path, "dmd", 1, mae=0.8),
+        finished(tmp_path, "other", 1),
+        finished(tmp_path, "dmd", 2, mae=1.2),
+    ]
+    baseline, dmd, other = evaluate.fn(store, published.fingerprint, runs)
+    assert (baseline.model, dmd.model, other.model) == ("mean of training labels", "dmd", "other")
+    assert (dmd.runs, other.runs) == (2, 1)
+    assert dmd.mean == pytest.approx(TEST) and other.mean == pytest.approx(TEST)
+    assert dmd.std["mae"] == pytest.approx(0.4 / np.sqrt(2))  # of a sample, not of a population
+    assert dmd.cell("mae") == "1.000 ± 0.283" and dmd.cell("acc7") == "40.0 ± 0.0"
+    assert other.cell("mae") == "1.000" and other.cell("f1_nonzero") == "79.0"
+    with get_client(sync_client=True) as client:
+        tables = [json.loads(found.data) for found in client.read_artifacts() if found.key == "results"]
+    assert any([row["model"] for row in table] == ["mean of training labels", "dmd", "other"] for table in tables)
+    assert any(row.get("MAE") == "1.000 ± 0.283" for table in tables for row in table)
+
+
+def test_a_metric_that_is_not_defined_is_a_dash(prefect_server, tmp_path):
+    store, published = publish(tmp_path, labelled_data())
+    baseline, dmd = evaluate.fn(store, published.fingerprint, [finished(tmp_path, "dmd", 1, corr=None)])
+    assert dmd.cell("corr") == baseline.cell("corr") == "–"
+
+
+def test_the_mean_predictor_knows_the_training_labels_alone(tmp_path):
+    data = labelled_data()
+    store, published = publish(tmp_path, data)
+    row = mean_predictor(store, published.fingerprint)
+    labelled = np.isfinite(data.labels)
+    train, test = (data.labels[(np.array(data.splits) == split) & labelled] for split in ("train", "test"))
+    assert row.mean["mae"] == pytest.approx(np.abs(test - train.mean()).mean())
+    assert row.mean["acc2_haszero"] == pytest.approx(np.mean((test >= 0) == (train.mean() >= 0)))
+    assert row.runs == 1
+
+
+def test_nothing_trained_is_no_table(tmp_path):
+    store, published = publish(tmp_path, labelled_data())
+    assert evaluate.fn(store, published.fingerprint, []) == []
+
+
+def test_every_metric_has_a_cell():
+    row = Row("dmd", 3, TEST, dict.fromkeys(TEST, 0.1))
+    assert METRICS.keys() == TEST.keys() and all("±" in row.cell(metric) for metric in METRICS)

@@ -1,0 +1,169 @@
+"""Extraction: each segment is measured once, by real workers, and what was measured is in the store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from storage.feature_store import FeatureStore
+from storage.schema import Failure, Frames, fingerprint
+from storage.segments import Segment, SegmentId, funnel
+from tasks.assets import AssetError
+from tasks.extract import Step, extract, instruments, segment_states, usable
+from tasks.features.media import MediaError
+from tasks.workers import Workers
+
+TEXTS = ("a fine film", "a dull one", "hm", "what a mess it is", "yes", "no")
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Measures how long words are, cannot hear ``hm``, and leaves a file in ``calls`` for each text."""
+
+    calls: Path
+    hears_all: bool = False
+    lacks_model: bool = False
+
+    columns: ClassVar[tuple[str, ...]] = ("letters",)
+
+    def recipe(self) -> dict:
+        return {"letters": 1}
+
+    def measure(self, tokens: Sequence[str]) -> Frames:
+        tempfile.mkstemp(prefix="_".join(tokens) + ".", dir=self.calls)
+        if self.lacks_model and tokens == ["no"]:
+            raise AssetError("no model file for 'no'")
+        if tokens == ["hm"] and not self.hears_all:
+            raise MediaError("silent", "nothing is said")
+        lengths = np.array([[len(token)] for token in tokens], np.float32)
+        return Frames(lengths, np.arange(len(tokens), dtype=np.float64), np.ones(len(tokens), bool))
+
+    def counted(self) -> Counter[str]:
+        return Counter(path.name.split(".")[0].replace("_", " ") for path in self.calls.iterdir())
+
+
+def segments(*texts: str) -> list[Segment]:
+    return [
+        Segment(SegmentId("v", str(row)), row, media=f"{row}.mp4", media_sha256=f"{row:064}", text=text)
+        for row, text in enumerate(texts, start=2)
+    ]
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    store = FeatureStore.open(str(tmp_path / "store"))
+    store.write_segments(segments(*TEXTS))
+    return store
+
+
+@pytest.fixture
+def letters(tmp_path) -> Letters:
+    (tmp_path / "calls").mkdir()
+    return Letters(tmp_path / "calls")
+
+
+@pytest.fixture(scope="module")
+def workers(scheduler) -> Iterator[Workers]:
+    with Workers(scheduler) as workers:
+        yield workers
+
+
+def run(store: FeatureStore, workers: Workers, letters: Letters, retry_failures: bool = False) -> Step:
+    return extract.fn(store, workers, Path("nowhere"), "glove", letters, retry_failures)
+
+
+def test_values_and_failures_are_committed_alike(store, workers, letters):
+    step = run(store, workers, letters)
+    assert step == Step("glove", fingerprint({"letters": 1}), ("letters",))
+    failures = {key: failure for key, failure in store.done("glove", step.fingerprint).items() if failure}
+    by_text = {segment.text: step.key(segment) for segment in store.segments()}
+    assert failures == {by_text["hm"]: Failure("silent", "nothing is said")}
+    spoken = [text for text in TEXTS if text != "hm"]
+    found = store.frames("glove", step.fingerprint, [by_text[text] for text in spoken])
+    assert {text: found[by_text[text]].values[:, 0].tolist() for text in spoken} == {
+        text: [len(token) for token in text.split()] for text in spoken
+    }
+
+
+def test_nothing_is_measured_twice_and_only_what_is_new_is_added(store, workers, letters):
+    run(store, workers, letters)
+    digest = store.digest()
+    run(store, workers, letters)
+    assert letters.counted() == Counter(TEXTS) and store.digest() == digest
+    store.write_segments(segments(*TEXTS, "but then", "a fine film"))  # the last one is known
+    run(store, workers, letters)
+    assert letters.counted() == Counter((*TEXTS, "but then"))
+
+
+def test_one_text_in_two_segments_is_measured_once(tmp_path, workers, letters):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    store.write_segments(segments("yes", "no", "yes"))
+    step = run(store, workers, letters)
+    assert letters.counted() == Counter(("yes", "no"))
+    assert {state.name for state in segment_states(store, store.segments(), [step])} == {"extracted"}
+
+
+def test_failures_are_tried_again_when_asked_for(store, workers, letters):
+    step = run(store, workers, letters)
+    cured = replace(letters, hears_all=True)
+    run(store, workers, cured)
+    assert letters.counted()["hm"] == 1
+    run(store, workers, cured, retry_failures=True)
+    assert letters.counted() == Counter((*TEXTS, "hm"))
+    assert set(store.done("glove", step.fingerprint).values()) == {None}
+
+
+def test_what_was_measured_before_a_fault_is_kept(store, workers, letters):
+    faulty = replace(letters, lacks_model=True)
+    with pytest.raises(AssetError):
+        run(store, workers, faulty)
+    step = Step("glove", fingerprint(letters.recipe()))
+    kept = store.done("glove", step.fingerprint)
+    assert 3 <= len(kept) < len(TEXTS)
+    run(store, workers, letters)
+    assert len(store.done("glove", step.fingerprint)) == len(TEXTS)
+    again = letters.counted()
+    assert all(again[segment.text] == 1 for segment in store.segments() if step.key(segment) in kept)
+
+
+def test_rows_that_ingest_found_wanting_are_not_measured_and_every_row_has_one_state(tmp_path, workers, letters):
+    good, silent, bad, again = segments("yes", "hm", "no", "yes")
+    bad, again = replace(bad, failure=Failure("bad_id", "a path")), replace(again, excluded="duplicate_row")
+    store = FeatureStore.open(str(tmp_path / "store"))
+    store.write_segments([good, silent, bad, again])
+    assert [segment.id for segment in usable(store)] == [good.id, silent.id]
+    step = run(store, workers, letters)
+    assert letters.counted() == Counter(("yes", "hm"))
+    not_done = Step("vision", "0" * 16, ("smile",))
+    assert funnel(segment_states(store, store.segments(), [step, not_done])) == {
+        ("pending", "vision", ""): 1,
+        ("failed", "glove", "silent"): 1,
+        ("failed", "ingest", "bad_id"): 1,
+        ("excluded", "", "duplicate_row"): 1,
+    }
+
+
+def test_what_a_result_depends_on_is_what_it_is_known_under():
+    one, *_ = segments("yes")
+    other_clip, other_text = replace(one, media_sha256="1" * 64), replace(one, text="no")
+    for name in ("glove", "bert"):
+        assert Step(name, "").key(other_clip) == Step(name, "").key(one) != Step(name, "").key(other_text)
+    for name in ("vision", "audio"):
+        assert Step(name, "").key(other_text) == Step(name, "").key(one) != Step(name, "").key(other_clip)
+    assert len({Step("words", "").key(segment) for segment in (one, other_clip, other_text)}) == 3
+
+
+def test_each_setting_of_an_instrument_is_in_its_recipe():
+    def recipes(rate: float | None) -> dict[str, str]:
+        return {name: fingerprint(tool.recipe()) for name, tool in instruments("all-MiniLM-L6-v2", rate).items()}
+
+    plain = recipes(None)
+    assert list(plain) == ["glove", "bert", "vision", "audio"]
+    assert {name for name, found in recipes(5.0).items() if found != plain[name]} == {"vision"}

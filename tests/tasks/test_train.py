@@ -1,0 +1,93 @@
+"""Training: every model and seed once on one published data set, and no row of it in the wrong place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelled_data import WIDTHS, labelled_data, publish
+
+from dmd_model.registry import MODELS
+from tasks.train import split_samples, train
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """The model as it is, but small and for two epochs."""
+    entry = MODELS["dmd"]
+    small = replace(entry.config, d=8, heads=2, layers=1, memory_layers=1)
+    monkeypatch.setitem(MODELS, "dmd", replace(entry, config=small, training=replace(entry.training, max_epochs=2)))
+
+
+def run(store, published, folder: Path, seeds=(1, 2), text="glove") -> list[Path]:
+    return train.fn(store, published, ["dmd"], list(seeds), text, "cpu", folder)
+
+
+def results(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*/*/result.json")}
+
+
+def test_every_seed_is_trained_once_on_data_that_its_folder_names(tmp_path):
+    store, published = publish(tmp_path, labelled_data())
+    runs = run(store, published, tmp_path / "models")
+    assert len(set(runs)) == 2 and all(path.parent == tmp_path / "models" / "dmd" for path in runs)
+    records = [json.loads((path / "result.json").read_text()) for path in runs]
+    assert [(record["model"], record["seed"]) for record in records] == [("dmd", 1), ("dmd", 2)]
+    for path in runs:
+        assert json.loads((path / "data.json").read_text()) == {**asdict(published), "text": "glove"}
+    before = results(tmp_path / "models")
+    assert run(store, published, tmp_path / "models") == runs
+    assert results(tmp_path / "models") == before
+
+    more = run(store, published, tmp_path / "models", seeds=(2, 3))
+    assert more[0] == runs[1] and before.items() < results(tmp_path / "models").items()
+    other = run(store, published, tmp_path / "models", seeds=(1,), text="bert")
+    assert other[0] not in runs and len(results(tmp_path / "models")) == 4
+
+
+def test_what_is_predicted_is_the_labelled_test_split(tmp_path):
+    data = labelled_data()
+    store, published = publish(tmp_path, data)
+    (path,) = run(store, published, tmp_path / "models", seeds=(1,))
+    tested = json.loads((path / "result.json").read_text())["predictions"]["test"]
+    labelled = zip(data.ids, data.splits, data.labels, strict=True)
+    assert set(tested) == {name for name, split, label in labelled if split == "test" and np.isfinite(label)}
+
+
+def test_it_reads_what_was_published_though_main_has_moved_on(tmp_path):
+    store, published = publish(tmp_path, labelled_data())
+    store.publish(store.write_aligned({"made": "later"}, labelled_data(seed=9)))
+    (path,) = run(store, published, tmp_path / "models", seeds=(1,))
+    assert json.loads((path / "data.json").read_text())["snapshot"] == published.snapshot
+
+
+def test_without_labels_nothing_is_trained_and_that_is_said(tmp_path, caplog):
+    data = labelled_data()
+    store, published = publish(tmp_path, replace(data, labels=np.full_like(data.labels, np.nan)))
+    assert run(store, published, tmp_path / "models") == []
+    assert not (tmp_path / "models").exists() and "the data set has no labels" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["glove", "bert"])
+def test_each_segment_has_its_own_rows_in_its_own_split(text):
+    data = labelled_data()
+    place = {name: index for index, name in enumerate(data.ids)}
+    found = []
+    for split in ("train", "valid", "test"):
+        samples = split_samples(data, split, text)
+        samples.check()
+        found += samples.ids
+        for modality, feature in {"text": text, "vision": "vision", "audio": "audio"}.items():
+            sequences = getattr(samples, modality)
+            assert sequences.values.shape[1] == WIDTHS[feature] and sequences.names == data.columns[feature]
+            for index, name in enumerate(samples.ids):
+                rows = slice(*sequences.offsets[index : index + 2])
+                there = slice(*data.offsets[place[name] : place[name] + 2])
+                np.testing.assert_array_equal(sequences.values[rows], data.features[feature][there])
+                np.testing.assert_array_equal(sequences.mask[rows], data.masks[feature][there])
+        assert all(data.splits[place[name]] == split for name in samples.ids)
+        np.testing.assert_array_equal(samples.labels, [data.labels[place[name]] for name in samples.ids])
+    assert sorted(found) == sorted(np.array(data.ids)[np.isfinite(data.labels)])
