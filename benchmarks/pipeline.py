@@ -26,7 +26,7 @@ import numpy as np
 import psutil
 
 from tasks import assets
-from tasks.features.vision import FaceLandmarker
+from tasks.features.vision import FaceLandmarker, quiet_stderr
 
 POLL_SECONDS = 0.1
 
@@ -41,7 +41,7 @@ def main() -> None:
         seconds, peak = followed([sys.executable, "-m", "flows", "run", "--home", str(options.home), "--segments",
                                   str(options.segments)])  # fmt: skip
         print(f"{name} run of {options.segments} segments: {seconds:.1f} s, largest process {peak / 2**20:.0f} MiB")
-    clips = sorted((options.home / "sample" / "raw").rglob("*.mp4"))[:12]
+    clips = sorted((options.home / "sample").glob("raw-*/Raw/*/*.mp4"))[:12]
     ratios = list(vision_ratios(clips))
     print(f"vision, speed of the instrument / bare landmarker loop: {statistics.median(ratios):.2f} "
           f"(median of {len(ratios)} clips; {min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
@@ -87,7 +87,9 @@ def bare(model: bytes, clip: Path) -> int:
         output_face_blendshapes=True,
         output_facial_transformation_matrixes=True,
     )
-    with vision.FaceLandmarker.create_from_options(options) as landmarker, av.open(str(clip)) as container:
+    with quiet_stderr():
+        landmarker = vision.FaceLandmarker.create_from_options(options)
+    with landmarker, av.open(str(clip)) as container:
         count = 0
         for frame in container.decode(video=0):
             count += 1
