@@ -17,9 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 import psutil
 import pytest
-from conftest import ENCODER, NAME, Home
 from prefect.client.orchestration import get_client
-from spoilt_media import cut, grey, noise, silence
 
 from flows.parameters import Stage
 from storage.feature_store import FeatureStore
@@ -28,6 +26,8 @@ from tasks.align import forced_against_given
 from tasks.features.words import read_align
 from tasks.validate import GateRefused
 from tests.conftest import REPOSITORY, SEGMENTS
+from tests.flows.conftest import ENCODER, NAME, Home
+from tests.flows.spoilt_media import cut, grey, noise, silence
 
 
 def figures(page: str) -> list[ElementTree.Element]:

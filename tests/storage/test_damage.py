@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from store_records import COLUMNS, RECIPE, some_dataset, some_frames, some_results, some_segments
 
 from storage.feature_store import FeatureStore
 from storage.schema import StoreError, Word, fingerprint
+from tests.storage.store_records import COLUMNS, RECIPE, some_dataset, some_frames, some_results, some_segments
 
 
 @pytest.fixture(scope="module")

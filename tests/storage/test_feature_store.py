@@ -11,7 +11,12 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_records import (
+
+from storage import aligned, repository
+from storage.feature_store import FeatureStore
+from storage.schema import Failure, Frames, StoreError, Word, fingerprint
+from storage.segments import Segment, SegmentId
+from tests.storage.store_records import (
     COLUMNS,
     RECIPE,
     assert_same_frames,
@@ -23,11 +28,6 @@ from store_records import (
     some_segments,
     words,
 )
-
-from storage import aligned, repository
-from storage.feature_store import FeatureStore
-from storage.schema import Failure, Frames, StoreError, Word, fingerprint
-from storage.segments import Segment, SegmentId
 
 
 @pytest.fixture

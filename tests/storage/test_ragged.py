@@ -5,10 +5,10 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_records import batches, failures
 
 from storage import ragged
 from storage.schema import Failure, StoreError
+from tests.storage.store_records import batches, failures
 
 EMPTY = {"values": np.zeros((0, 2), np.float32), "mask": np.zeros(0, bool)}
 

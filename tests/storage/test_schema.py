@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from store_records import some_dataset
 
 from storage.schema import fingerprint
+from tests.storage.store_records import some_dataset
 
 
 def test_fingerprint_is_stable_and_ignores_the_order_of_keys():

@@ -5,10 +5,10 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_records import failures, texts, words
 
 from storage.schema import Failure
 from storage.segments import Segment, SegmentId, Step, from_arrays, funnel, states, to_arrays
+from tests.storage.store_records import failures, texts, words
 
 segments = st.builds(
     Segment,

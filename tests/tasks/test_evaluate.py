@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled_data import labelled_data, publish
 from prefect.client.orchestration import get_client
 
 from tasks.evaluate import METRICS, Row, evaluate, mean_predictor
+from tests.tasks.labelled_data import labelled_data, publish
 
 TEST = {"mae": 1.0, "corr": 0.5, "acc7": 0.4, "acc5": 0.45, "acc2_nonzero": 0.8, "f1_nonzero": 0.79}
 TEST |= {"acc2_haszero": 0.75, "f1_haszero": 0.74}

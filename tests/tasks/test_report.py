@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from labelled_data import labelled_data, publish
 
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset, Failure, Frames, Word, fingerprint
@@ -21,6 +20,7 @@ from tasks.extract import Step
 from tasks.report import boundaries_section, funnel_section, report
 from tasks.train import train
 from tasks.validate import Check, Verdict
+from tests.tasks.labelled_data import labelled_data, publish
 
 HOSTILE = "<script>alert(1)</script>&\"'<img src=x onerror=alert(2)>"
 MATHS = (r"$\frac$", "$5-$10", "a_b^c", r"\alpha", "%", "{}", "né", "電影", "😀")

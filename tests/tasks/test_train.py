@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled_data import WIDTHS, labelled_data, publish
 
 from dmd_model.registry import MODELS
 from tasks.train import split_samples, train
+from tests.tasks.labelled_data import WIDTHS, labelled_data, publish
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from store_records import some_dataset
 
 from storage import aligned
 from storage.interchange.npz import read_npz, write_npz
 from storage.schema import StoreError
+from tests.storage.store_records import some_dataset
 
 
 @pytest.mark.real_data
