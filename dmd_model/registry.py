@@ -3,18 +3,20 @@
 A model is an ``nn.Module`` made of ``(config, columns)``; ``forward(batch)`` returns an object with ``prediction`` [B];
 ``losses(output, labels)`` returns named terms, ``total`` among them; ``fixed_lengths`` is a property, lengths that
 every batch must be padded to or None. A config has ``lengths``, the longest sequence of each modality.
+
+PyTorch is imported when a model is built, not when its name is looked up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from dmd_model.config import DMDConfig, Training
-from dmd_model.dmd import DMD
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,16 @@ class Entry:
     training: Training
 
 
+def _dmd(config: DMDConfig, columns: tuple[int, int, int]) -> nn.Module:
+    from dmd_model.dmd import DMD
+
+    return DMD(config, columns)
+
+
 MODELS: dict[str, Entry] = {
-    "dmd": Entry(DMD, DMDConfig(), Training()),
-    "dmd-official-mosi": Entry(DMD, DMDConfig.official("mosi"), Training.official()),
-    "dmd-official-mosei": Entry(DMD, DMDConfig.official("mosei"), Training.official()),
+    "dmd": Entry(_dmd, DMDConfig(), Training()),
+    "dmd-official-mosi": Entry(_dmd, DMDConfig.official("mosi"), Training.official()),
+    "dmd-official-mosei": Entry(_dmd, DMDConfig.official("mosei"), Training.official()),
 }
 
 

@@ -36,7 +36,7 @@ def up(home: Path, port: int) -> str:
 
     Raises ServerError if something else uses the port, or if a ``prefect.toml`` of somebody else's lies here.
     """
-    if SETTINGS.exists() and not SETTINGS.read_text().startswith(MARK):
+    if SETTINGS.exists() and not _ours(SETTINGS):
         raise ServerError(
             f"{SETTINGS.absolute()} is not from `dmd up`: move it away, or start Prefect's server yourself"
         )
@@ -66,7 +66,7 @@ def down(home: Path) -> int:
     """End what `up` started, with all that it started in turn; return how many processes that were."""
     ended = _end(reversed(running(home).values()))
     (home / "processes.json").unlink(missing_ok=True)
-    if SETTINGS.exists() and SETTINGS.read_text().startswith(MARK):
+    if _ours(SETTINGS):
         SETTINGS.unlink()
     return ended
 
@@ -77,7 +77,9 @@ def at_hand() -> Iterator[None]:
 
     Prefect would start one too, but in our process group, where Ctrl-C ends it before it can hear how the run ended.
     """
-    if PREFECT_API_URL.value():
+    if address := PREFECT_API_URL.value():
+        if _ours(SETTINGS) and not _answers(address.removesuffix("/api")):
+            raise ServerError(f"the server of `dmd up` does not answer at {address}: `dmd down` forgets it")
         yield
         return
     with socket.socket() as probe:
@@ -91,6 +93,10 @@ def at_hand() -> Iterator[None]:
     _wait_for(f"http://127.0.0.1:{port}", server, Path(folder.name))
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
         yield
+
+
+def _ours(settings: Path) -> bool:
+    return settings.exists() and settings.read_text().startswith(MARK)
 
 
 def _server_arguments(port: int) -> tuple[str, ...]:

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dmd_model.registry import configure
 
 Stage = Literal["ingest", "align", "extract", "validate", "train"]
 """The stages in the order in which they run; a report is made of whatever was validated."""
@@ -53,6 +55,13 @@ class RunParameters(BaseModel):
     min_coverage: float = Field(0.95, ge=0, le=1, description="The least share of segments that must come through.")
     retry_failures: bool = Field(False, description="Try failed segments again.")
     segments: int = Field(60, ge=12, description="Segments of the sample corpus, where it is made.")
+
+    @field_validator("models")
+    @classmethod
+    def _known(cls, models: list[str]) -> list[str]:
+        for model in models:
+            configure(model)
+        return models
 
     @model_validator(mode="after")
     def _source(self) -> RunParameters:

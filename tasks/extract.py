@@ -112,7 +112,8 @@ def commit_missing(
     """Measure what is not done and commit it every few seconds; what was measured is kept however this ends."""
     missing = {key: values for key, values in arguments.items() if key not in done}
     if not missing:
-        log.info("%s: nothing to do, all %d are in the store", name, len(arguments))
+        if arguments:
+            log.info("%s: nothing to do, all %d are in the store", name, len(arguments))
         return
     uncommitted: dict[str, Any] = {}
     last_commit = time.monotonic()

@@ -14,7 +14,10 @@ ARTIFACT_SECONDS = 2.0
 
 
 class Progress:
-    """One step's bar, as a context manager; of ``total`` units, ``done`` were there before."""
+    """One step's bar, as a context manager; of ``total`` units, ``done`` were there before.
+
+    Work that ends early, but without an error, is complete.
+    """
 
     def __init__(self, name: str, total: int, done: int = 0, unit: str = "segment"):
         self._bar = tqdm(total=total, initial=done, desc=name, unit=unit, dynamic_ncols=True)
@@ -26,15 +29,22 @@ class Progress:
         """One unit more; ``note`` stands behind the bar."""
         self._bar.set_postfix_str(note, refresh=False)
         self._bar.update()
-        if self._artifact and (time.monotonic() - self._updated > ARTIFACT_SECONDS or self._bar.n >= self._bar.total):
-            update_progress_artifact(self._artifact, progress=self._percent())
-            self._updated = time.monotonic()
+        if time.monotonic() - self._updated > ARTIFACT_SECONDS:
+            self._show()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_) -> None:
+        if error is None:
+            self._bar.total = self._bar.n
+            self._show()
         self._bar.close()
+
+    def _show(self) -> None:
+        if self._artifact:
+            update_progress_artifact(self._artifact, progress=self._percent())
+        self._updated = time.monotonic()
 
     def _percent(self) -> float:
         return 100.0 * self._bar.n / max(1, self._bar.total)

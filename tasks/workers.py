@@ -19,6 +19,12 @@ DEATHS_TOLERATED = 1
 """How often a segment may cost a worker its life and be tried again."""
 
 
+class WorkersError(Exception):
+    """There are no workers to be had."""
+
+    reason = "no_workers"
+
+
 class Workers:
     """Dask workers of one thread each, started when the first segment needs them.
 
@@ -41,7 +47,10 @@ class Workers:
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
             )
-        client = Client(self._cluster or self.address, timeout="30s", set_as_default=False)
+        try:
+            client = Client(self._cluster or self.address, timeout="30s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise WorkersError(f"no Dask scheduler answers at {self.address}: is it running there?") from error
         client.run_on_scheduler(_tolerate_deaths, DEATHS_TOLERATED)
         if self._cluster is not None:
             client.register_plugin(_DeafToInterrupts())
