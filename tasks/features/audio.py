@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from filelock import FileLock
 
 from storage.schema import Frames
+from tasks.assets import cache_folder
 from tasks.features import media
 
 HOP = 160  # samples: 10 ms
@@ -62,7 +65,11 @@ class Acoustics:
 
     def of_waveform(self, samples: np.ndarray) -> Frames:
         """Frames of float32 [samples] at 16 kHz; the first is centred on the first sample."""
-        import librosa.feature as feature  # a second to import, and numba compiles at the first call of a process
+        _compile()
+        return self._frames(samples)
+
+    def _frames(self, samples: np.ndarray) -> Frames:
+        import librosa.feature as feature  # a second to import
 
         magnitude = np.abs(_spectrum(samples))  # [SPECTRUM / 2 + 1, F]
         loudness = _decibels(feature.rms(y=samples, frame_length=WINDOW, hop_length=HOP)[0])
@@ -101,6 +108,18 @@ class Acoustics:
         inside = (f0 > 1.01 * self.f0_min) & (f0 < 0.99 * self.f0_max)  # at the ends of the range, no period was found
         voiced = inside & (periodicity >= self.voicing) & (loudness >= self.voicing_decibels)
         return np.where(voiced, f0, 0.0), voiced, periodicity
+
+
+@cache
+def _compile() -> None:
+    """Have numba compile librosa's loops, once an installation (half a minute), and load them, once a process.
+
+    One process at a time: two that compile at once leave files in numba's cache that crash whoever loads them.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "librosa.lock"):
+        Acoustics()._frames(np.sin(np.arange(4 * PITCH_WINDOW, dtype=np.float32)))
 
 
 def _spectrum(samples: np.ndarray) -> np.ndarray:

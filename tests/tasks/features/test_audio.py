@@ -1,10 +1,15 @@
 """The acoustic columns say of known signals what is known of them."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from tasks.features.audio import Acoustics
 from tasks.features.media import SAMPLE_RATE, MediaError
+from tests.conftest import REPOSITORY
 
 ACOUSTICS = Acoustics()
 
@@ -121,3 +126,17 @@ def test_voices_of_real_speakers(shared_data):
 
 def test_the_recipe_tells_configurations_apart():
     assert Acoustics().recipe() == Acoustics().recipe() != Acoustics(f0_max=400.0).recipe()
+
+
+def test_processes_that_begin_together_on_a_new_installation_leave_a_sound_cache(tmp_path):
+    """Each compiles or loads librosa's loops in turn; a later process that loads them does not crash."""
+    program = (
+        "import numpy; from tasks.features.audio import Acoustics; Acoustics().of_waveform(numpy.ones(4096, 'f4'))"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "DMD_CACHE": str(tmp_path / "assets")}
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=REPOSITORY)
+
+    assert [child.wait() for child in [start(), start()]] == [0, 0]
+    assert start().wait() == 0
