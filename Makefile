@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test benchmarks clean
+.PHONY: run test clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
