@@ -149,7 +149,12 @@ def _die_with_parent() -> None:
 
 
 def _prefect(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+        env={**os.environ, "PWD": os.getcwd()},  # prefect.yaml says that flows run there
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise ServerError(f"`prefect {' '.join(arguments)}` failed: {done.stdout}{done.stderr}")
 
