@@ -109,6 +109,7 @@ class Standardiser:
 
     @classmethod
     def over(cls, train: Samples) -> Standardiser:
+        """Of the measured rows of the training split; a column that does not vary becomes zero."""
         means, scales = {}, {}
         for name, sequences in train.modalities.items():
             rows = sequences.values[sequences.measured].astype(np.float64)

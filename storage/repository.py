@@ -37,6 +37,7 @@ class Repository:
         return self._location.lock()
 
     def snapshot(self, at: str) -> icechunk.SnapshotInfo:
+        """The version that a branch, a tag or the id of a snapshot names."""
         with self._translating("unreadable", f"the version {at!r}"):
             if at in ("main", "staging"):
                 return self._versions.lookup_snapshot(self._versions.lookup_branch(at))

@@ -38,6 +38,7 @@ class Workers:
 
     @cached_property
     def client(self) -> Client:
+        """The client of the scheduler, started at its first use. Raises WorkersError."""
         logging.getLogger("distributed").setLevel(logging.ERROR)
         if self.address is None:
             self._cluster = LocalCluster(

@@ -37,12 +37,8 @@ _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav"}  # what ca
 _SOUND_GAP = 0.04  # seconds: a larger jump between timestamps of sound is kept as silence or a restart
 
 
-class MediaError(Exception):
-    """A recording, or a segment of it, cannot be used; ``reason`` is a code, the message says what and where.
-
-    Reasons: ``not_regular_file``, ``unreadable``, ``no_video``, ``no_audio``, ``truncated``, ``silent``, ``no_face``,
-    ``bad_interval``, ``too_long``, ``too_large``.
-    """
+class SegmentError(Exception):
+    """A segment cannot be used; ``reason`` is a code, the message says what and where. It survives pickling."""
 
     def __init__(self, reason: str, message: str):
         super().__init__(reason, message)
@@ -51,6 +47,14 @@ class MediaError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class MediaError(SegmentError):
+    """A recording, or a segment of it, cannot be used.
+
+    Reasons: ``not_regular_file``, ``unreadable``, ``no_video``, ``no_audio``, ``truncated``, ``silent``, ``no_face``,
+    ``bad_interval``, ``too_long``, ``too_large``.
+    """
 
 
 @dataclass(frozen=True)

@@ -26,19 +26,11 @@ _NATS = 1024 * math.log(1.0001)  # one unit of the aligner's scores: its logarit
 _CONFIDENCE_NATS = 4.0
 
 
-class AlignmentError(Exception):
-    """The words of a segment cannot be found in its sound; ``reason`` is a code, the message says what.
+class AlignmentError(media.SegmentError):
+    """The words of a segment cannot be found in its sound.
 
     Reasons: ``no_alignable_word``, ``silent``, ``alignment_failed``.
     """
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(reason, message)
-        self.reason = reason
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @dataclass(frozen=True)
