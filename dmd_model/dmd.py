@@ -83,6 +83,7 @@ class DMD(nn.Module):
         return None if self.config.mask_padding else self.config.lengths
 
     def forward(self, batch: Batch) -> DMDOutput:
+        """The prediction [B] of a batch, with all that the losses and the graph distillation units need besides."""
         parts = self.decoupling((batch.text, batch.vision, batch.audio), batch.lengths)
         margin_vectors, homo_inputs = self._reduce_time(parts)
         homo = [head(x) for head, x in zip(self.homo_heads, homo_inputs, strict=True)]

@@ -155,6 +155,7 @@ class _Fit:
         self.best_epoch, self.best_mae, self.seconds = 0, float("inf"), 0.0
 
     def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
+        """Train from the last whole epoch on until valid stops improving, then test the selected weights once."""
         self._resume()
         while not self._ended():
             began = time.monotonic()
