@@ -1,5 +1,7 @@
 """From ragged arrays to batches: checks, standardisation, padding.
 
+A modality that a segment does not have (no rows, or none of them measured) is absent: its length is 0.
+
 Shapes: N segments, W words over all segments, D columns of a modality, B batch, T words of a batch's longest segment.
 """
 
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dmd_model.config import MODALITIES
@@ -33,6 +36,17 @@ class Sequences:
     offsets: np.ndarray
     mask: np.ndarray | None = None
     columns: tuple[str, ...] = ()
+
+    @classmethod
+    def absent(cls, count: int) -> Sequences:
+        """A modality that none of ``count`` segments has."""
+        return cls(np.zeros((0, 1), np.float32), np.zeros(count + 1, np.int64))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Rows of each segment, int64 [N]; 0 where the modality is absent."""
+        seen = np.concatenate([[0], np.cumsum(self.measured)])[self.offsets]  # measured rows before each segment
+        return np.where(np.diff(seen) > 0, np.diff(self.offsets), 0)
 
     @property
     def measured(self) -> np.ndarray:
@@ -65,7 +79,7 @@ class Samples:
         return {name: sequences.names for name, sequences in self.modalities.items()}
 
     def check(self, labelled: bool = True) -> None:
-        """Raises DataError on arrays that do not fit, empty sequences, NaN or infinite values, and missing labels."""
+        """Raises DataError on arrays that do not fit, empty segments, NaN or infinite values, and missing labels."""
         if len(self.labels) != len(self.ids):
             raise DataError(f"{len(self.ids)} ids, but {len(self.labels)} labels")
         if labelled and not np.isfinite(self.labels).all():
@@ -74,6 +88,10 @@ class Samples:
                             "leave out what has no label")  # fmt: skip
         for name, sequences in self.modalities.items():
             self._check_modality(name, sequences)
+        empty = np.flatnonzero(sum(sequences.counts for sequences in self.modalities.values()) == 0)
+        if len(empty):
+            raise DataError(f"segment {self.ids[empty[0]]} has no words in any modality ({len(empty)} such segments): "
+                            "leave them out")  # fmt: skip
 
     def _check_modality(self, name: str, sequences: Sequences) -> None:
         values, offsets = sequences.values, sequences.offsets
@@ -84,11 +102,9 @@ class Samples:
             raise DataError(f"{name}: {len(sequences.columns)} column names for {values.shape[1]} columns")
         if sequences.mask is not None and len(sequences.mask) != len(values):
             raise DataError(f"{name}: mask of length {len(sequences.mask)} for {len(values)} rows")
-        empty = np.flatnonzero(np.diff(offsets) < 1)
-        if len(empty):
-            raise DataError(
-                f"{name}: segment {self.ids[empty[0]]} has no words ({len(empty)} such segments): leave them out"
-            )
+        backwards = np.flatnonzero(np.diff(offsets) < 0)
+        if len(backwards):
+            raise DataError(f"{name}: the offsets of segment {self.ids[backwards[0]]} run backwards")
         rows, columns = np.nonzero(~np.isfinite(values))
         if len(rows):
             segment = self.ids[int(np.searchsorted(offsets, rows[0], side="right")) - 1]
@@ -133,7 +149,10 @@ class Standardiser:
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded with zeros: text, vision, audio [B, T_m, D_m], lengths int64 [3, B] in that order, labels [B]."""
+    """Right-padded with zeros: text, vision, audio [B, T_m, D_m], lengths int64 [3, B] in that order, labels [B].
+
+    An absent modality has length 0; every T_m is at least 1.
+    """
 
     ids: tuple[str, ...]
     text: Tensor
@@ -141,6 +160,24 @@ class Batch:
     audio: Tensor
     lengths: Tensor
     labels: Tensor
+
+    @property
+    def sequences(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.text, self.vision, self.audio
+
+    def aligned(self) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """The three sequences on one time axis, [B, T, D_m], and its lengths, [B]: for models that go word by word.
+
+        Raises DataError on a segment whose modalities have unlike lengths.
+        """
+        lengths = self.lengths.amax(dim=0)  # [B]
+        unlike = ((self.lengths > 0) & (self.lengths < lengths)).any(dim=0)
+        if unlike.any():
+            segment = int(unlike.nonzero()[0])
+            raise DataError(f"segment {self.ids[segment]} has {self.lengths[:, segment].tolist()} steps of "
+                            "text, vision and audio: this model needs word-aligned data")  # fmt: skip
+        longest = max(x.shape[1] for x in self.sequences)
+        return tuple(F.pad(x, (0, 0, 0, longest - x.shape[1])) for x in self.sequences), lengths
 
 
 class DeviceSamples:
@@ -154,13 +191,13 @@ class DeviceSamples:
         self.labels = torch.as_tensor(np.asarray(samples.labels, np.float32), device=device)
         self.values, self.starts, lengths = [], [], []
         for limit, (name, sequences) in zip(longest, samples.modalities.items(), strict=True):
-            counts = np.diff(sequences.offsets)
+            counts = sequences.counts
             if cut := int((counts > limit).sum()):
                 logger.warning(
                     "%s: %d of %d segments are longer than %d words and are cut", name, cut, len(counts), limit
                 )
             # row 0 is zero: it is what padding reads
-            values = np.concatenate([np.zeros_like(sequences.values[:1]), sequences.values])
+            values = np.pad(sequences.values, ((1, 0), (0, 0)))
             self.values.append(torch.as_tensor(values, dtype=torch.float32, device=device))
             self.starts.append(torch.as_tensor(sequences.offsets[:-1] + 1, device=device))
             lengths.append(np.minimum(counts, limit))
@@ -176,9 +213,8 @@ class DeviceSamples:
         lengths = self.lengths[:, chosen]
         padded = []
         for m in range(3):
-            steps = torch.arange(
-                self.longest[m] if self.fixed else int(self.counts[m, indices].max()), device=chosen.device
-            )
+            longest = self.longest[m] if self.fixed else max(1, int(self.counts[m, indices].max()))
+            steps = torch.arange(longest, device=chosen.device)
             rows = self.starts[m][chosen, None] + steps
             padded.append(self.values[m][torch.where(steps < lengths[m, :, None], rows, 0)])  # [B, T_m, D_m]
         return Batch(tuple(self.ids[i] for i in indices), *padded, lengths, self.labels[chosen])

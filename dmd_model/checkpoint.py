@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dmd_model.batch import Standardiser
-from dmd_model.registry import MODELS, configure
+from dmd_model.registry import configure, model_class
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Run:
     standardiser: Standardiser
 
     def build(self) -> nn.Module:
-        return MODELS[self.model].build(self.config, tuple(len(names) for names in self.columns.values()))
+        return model_class(self.model)(self.config, tuple(len(names) for names in self.columns.values()))
 
     def to_json(self) -> dict[str, Any]:
         arrays = {part: {name: values.tolist() for name, values in getattr(self.standardiser, part).items()}

@@ -12,27 +12,14 @@ from torch import Tensor, nn
 
 from dmd_model import losses
 from dmd_model.batch import Batch
-from dmd_model.config import DMDConfig
+from dmd_model.config import DMDConfig, Training
 from dmd_model.decoupling import Decoupled, Decoupling
 from dmd_model.graph_distillation import HETERO_PRIOR, HOMO_PRIOR, Distillation, GraphDistillation
-from dmd_model.transformer import EncoderBank, dropout
+from dmd_model.heads import ResidualHead
+from dmd_model.transformer import EncoderBank
 
 # Cross-modal streams (target, source), in the order in which a target's memory encoder concatenates them.
 CROSS = ((0, 2), (0, 1), (1, 0), (1, 2), (2, 0), (2, 1))
-
-
-class ResidualHead(nn.Module):
-    """x -> ReLU layer -> dropout -> linear, plus x -> one logit. Returns hidden layer, residual sum and logit [B]."""
-
-    def __init__(self, width: int, hidden: int, output_dropout: float):
-        super().__init__()
-        self.inner, self.outer, self.out = nn.Linear(width, hidden), nn.Linear(hidden, width), nn.Linear(width, 1)
-        self.output_dropout = output_dropout
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden = self.inner(x).relu()
-        total = self.outer(dropout(hidden, self.output_dropout, self.training)) + x
-        return hidden, total, self.out(total).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -52,6 +39,12 @@ class DMDOutput:
 
 class DMD(nn.Module):
     """The network with its two graph distillation units, for any number of columns of each modality."""
+
+    PRESETS = {
+        "default": (DMDConfig(), Training()),
+        "official-mosi": (DMDConfig.official("mosi"), Training.official()),
+        "official-mosei": (DMDConfig.official("mosei"), Training.official()),
+    }
 
     def __init__(self, config: DMDConfig, columns: tuple[int, int, int]):
         super().__init__()
@@ -84,7 +77,7 @@ class DMD(nn.Module):
 
     def forward(self, batch: Batch) -> DMDOutput:
         """The prediction [B] of a batch, with all that the losses and the graph distillation units need besides."""
-        parts = self.decoupling((batch.text, batch.vision, batch.audio), batch.lengths)
+        parts = self.decoupling(batch.sequences, batch.lengths)
         margin_vectors, homo_inputs = self._reduce_time(parts)
         homo = [head(x) for head, x in zip(self.homo_heads, homo_inputs, strict=True)]
         common, memory = self._encode(parts)  # [B, 3d], [M, B, 2d]
@@ -173,22 +166,22 @@ class DMD(nn.Module):
         targets = [target for target, _ in CROSS]
         sources = [source if self.config.crossmodal_attention else target for target, source in CROSS]
         x = torch.cat([parts.common, parts.specific[targets]])  # [9, B, T, d]
-        bias = self._attention_bias(present, [0, 1, 2, *targets], [0, 1, 2, *sources])
-        encoded = self.streams(x, parts.specific[sources], bias)
+        seen = self._seen(present, [0, 1, 2, *targets], [0, 1, 2, *sources])
+        encoded = self.streams(x, parts.specific[sources], seen)
         common = encoded[:3].take_along_dim(last[:, :, None, None], dim=2)  # [M, B, 1, d]
         crossed = encoded[3:].unflatten(0, (3, 2)).permute(0, 2, 3, 1, 4).flatten(3)  # [M, B, T, 2d]
-        memory = self.memories(crossed, None, self._attention_bias(present, [0, 1, 2], [0, 1, 2]), read=last)
+        memory = self.memories(crossed, None, self._seen(present, [0, 1, 2], [0, 1, 2]), read=last)
         return common.permute(1, 0, 2, 3).flatten(1), memory
 
-    def _attention_bias(self, present: Tensor, targets: list[int], sources: list[int]) -> Tensor:
-        """0 where a step of the target may see one of the source, -inf elsewhere: [S, B or 1, 1, T or 1, T]."""
-        allowed = present[sources][:, :, None, None, :]
+    def _seen(self, present: Tensor, targets: list[int], sources: list[int]) -> Tensor:
+        """Which steps of the source each step of the target may see, [S, B or 1, T or 1, T]."""
+        seen = present[sources][:, :, None, :]
         if self.config.causal:
             steps = torch.arange(present.shape[-1], device=present.device)
             lengths = present.sum(dim=2)  # [M, B or 1]
-            reach = (lengths[targets] - lengths[sources]).abs()[:, :, None, None, None]
-            allowed = allowed & (steps - steps[:, None] <= reach)
-        return torch.zeros(allowed.shape, device=present.device).masked_fill(~allowed, float("-inf"))
+            reach = (lengths[targets] - lengths[sources]).abs()[:, :, None, None]
+            seen = seen & (steps - steps[:, None] <= reach)
+        return seen
 
     def _fuse(self, weight: nn.Linear, x: Tensor) -> Tensor:
         gate = weight(x).sigmoid()

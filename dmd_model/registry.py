@@ -1,62 +1,75 @@
-"""Every model by name, one line each: what builds it, its preset, and how it is trained.
+"""Every model by name, one line each; ``name`` is a model with its first preset, ``name@preset`` with another.
 
-A model is an ``nn.Module`` made of ``(config, columns)``; ``forward(batch)`` returns an object with ``prediction`` [B];
-``losses(output, labels)`` returns named terms, ``total`` among them; ``fixed_lengths`` is a property, lengths that
-every batch must be padded to or None. A config has ``lengths``, the longest sequence of each modality.
+A model is an ``nn.Module`` that is made of ``(config, columns)``, a frozen dataclass and the number of columns of text,
+vision and audio. Its class has ``PRESETS``, preset -> (config, Training); the config has ``lengths``, the longest
+sequence of each modality. ``fixed_lengths`` are lengths that every batch must be padded to, or None. ``forward(batch)``
+returns an object with ``prediction`` [B], and ``losses(output, labels)`` named terms, ``total`` among them.
 
-PyTorch is imported when a model is built, not when its name is looked up.
+A model's module, and PyTorch with it, is imported when the model is configured, not when its name is looked up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+import importlib
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
-
-from dmd_model.config import DMDConfig, Training
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from dmd_model.config import Training
 
-@dataclass(frozen=True)
-class Entry:
-    build: Callable[[Any, tuple[int, int, int]], nn.Module]
-    config: Any
-    training: Training
-
-
-def _dmd(config: DMDConfig, columns: tuple[int, int, int]) -> nn.Module:
-    from dmd_model.dmd import DMD
-
-    return DMD(config, columns)
-
-
-MODELS: dict[str, Entry] = {
-    "dmd": Entry(_dmd, DMDConfig(), Training()),
-    "dmd-official-mosi": Entry(_dmd, DMDConfig.official("mosi"), Training.official()),
-    "dmd-official-mosei": Entry(_dmd, DMDConfig.official("mosei"), Training.official()),
+MODELS = {
+    "dmd": "dmd_model.dmd:DMD",
+    "ef-lstm": "dmd_model.baselines.ef_lstm:EFLSTM",
+    "lf-lstm": "dmd_model.baselines.lf_lstm:LFLSTM",
+    "tfn": "dmd_model.baselines.tfn:TFN",
+    "lmf": "dmd_model.baselines.lmf:LMF",
+    "mfm": "dmd_model.baselines.mfm:MFM",
+    "raven": "dmd_model.baselines.raven:RAVEN",
+    "mctn": "dmd_model.baselines.mctn:MCTN",
+    "mult": "dmd_model.baselines.mult:MulT",
+    "pmr": "dmd_model.baselines.pmr:PMR",
+    "misa": "dmd_model.baselines.misa:MISA",
+    "fdmer": "dmd_model.baselines.fdmer:FDMER",
+    "mica": "dmd_model.baselines.mica:MICA",
 }
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError on a model that there is not; the preset is checked when the model is configured."""
+    if name.partition("@")[0] not in MODELS:
+        raise ValueError(f"no model is named {name!r}; there are {', '.join(MODELS)}")
 
 
 def configure(name: str, overrides: Mapping[str, object] | None = None) -> tuple[Any, Training]:
     """Config and protocol of a model with some fields changed, by field name; lists stand for tuples, as in JSON.
 
-    Raises ValueError on an unknown model or field, and names those that exist.
+    Raises ValueError on an unknown model, preset or field, and names those that exist.
     """
-    if name not in MODELS:
-        raise ValueError(f"no model is named {name!r}; there are {', '.join(MODELS)}")
-    entry = MODELS[name]
+    presets = model_class(name).PRESETS
+    preset = name.partition("@")[2] or next(iter(presets))
+    if preset not in presets:
+        raise ValueError(f"{name.partition('@')[0]} has no preset {preset!r}; there are {', '.join(presets)}")
+    parts = presets[preset]
     changes = {key: _tuples(value) for key, value in (overrides or {}).items()}
-    known = [{field.name for field in fields(part)} for part in (entry.config, entry.training)]
+    known = [{field.name for field in fields(part)} for part in parts]
     if unknown := sorted(set(changes) - known[0] - known[1]):
         raise ValueError(
             f"{name} has no setting {', '.join(unknown)}; there are {', '.join(sorted(known[0] | known[1]))}"
         )
     return tuple(
         replace(part, **{key: value for key, value in changes.items() if key in names})
-        for part, names in zip((entry.config, entry.training), known, strict=True)
+        for part, names in zip(parts, known, strict=True)
     )
+
+
+def model_class(name: str) -> type[nn.Module]:
+    """The class of a model of the registry; raises ValueError on one that there is not."""
+    check_name(name)
+    module, _, attribute = MODELS[name.partition("@")[0]].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _tuples(value: object) -> object:

@@ -93,8 +93,9 @@ class EncoderLayerBank(nn.Module):
         self.expand = StackedLinear(streams, width, 4 * width)
         self.contract = StackedLinear(streams, 4 * width, width)
 
-    def forward(self, x: Tensor, keys: Tensor, bias: Tensor, thresholds: Tensor | None) -> Tensor:
-        """``x`` [S, B, T_q, E]; ``keys`` [S, B, T_k, E], normalised; ``bias`` broadcasts to [S, B, 1, T_q, T_k]."""
+    def forward(self, x: Tensor, keys: Tensor, bias: Tensor, hears: Tensor, thresholds: Tensor | None) -> Tensor:
+        """``x`` [S, B, T_q, E]; ``keys`` [S, B, T_k, E], normalised; ``bias`` broadcasts to [S, B, 1, T_q, T_k],
+        ``hears`` to [S, B, T_q, 1]."""
         width = x.shape[-1]
         query = self._split(self.qkv(self.attention_norm(normalise(x)), slice(0, width)))  # [S, B, H, T_q, E/H]
         key, value = self.qkv(self.attention_norm(keys), slice(width, None)).chunk(2, dim=-1)
@@ -102,7 +103,7 @@ class EncoderLayerBank(nn.Module):
         weights = scores.softmax(dim=-1)
         if thresholds is not None:
             weights = dropout(weights, thresholds, self.training)
-        heard = (weights @ self._split(value)).transpose(2, 3).flatten(3)  # [S, B, T_q, E]
+        heard = (weights @ self._split(value)).transpose(2, 3).flatten(3) * hears  # [S, B, T_q, E]
         x = x + dropout(self.attention_out(heard), self.residual_dropout, self.training)
         hidden = self.expand(self.feedforward_norm(normalise(x))).relu()  # [S, B, T_q, 4E]
         hidden = self.contract(dropout(hidden, self.relu_dropout, self.training))
@@ -130,11 +131,15 @@ class EncoderBank(nn.Module):
         thresholds = drop_thresholds(attention_dropout)[:, None, None, None, None] if any(attention_dropout) else None
         self.register_buffer("thresholds", thresholds, persistent=False)
 
-    def forward(self, x: Tensor, sources: Tensor | None, bias: Tensor, read: Tensor | None = None) -> Tensor:
-        """Encode ``x`` [S, B, T, E] with ``sources`` [S - own, B, T, E] under the additive attention ``bias``.
+    def forward(self, x: Tensor, sources: Tensor | None, seen: Tensor, read: Tensor | None = None) -> Tensor:
+        """Encode ``x`` [S, B, T, E] with ``sources`` [S - own, B, T, E].
 
-        With ``read`` [S, B], only that step is worked out in the last layer and returned: [S, B, E], else [S, B, T, E].
+        ``seen`` bool, [S, B or 1, T or 1, T]: which steps (last axis) each step attends to; one that attends to none
+        hears nothing. With ``read`` [S, B], only that step is worked out in the last layer and returned: [S, B, E],
+        else [S, B, T, E].
         """
+        hears = seen.any(dim=-1, keepdim=True)  # [S, B or 1, T or 1, 1]
+        bias = torch.zeros(seen.shape, device=x.device).masked_fill(~seen & hears, float("-inf"))[:, :, None]
         x = self._embed(x)
         source = None if sources is None else normalise(self._embed(sources))
         for number, layer in enumerate(self.layers):
@@ -143,9 +148,11 @@ class EncoderBank(nn.Module):
                 keys = torch.cat([keys, source])
             if read is not None and number == len(self.layers) - 1:
                 x = x.take_along_dim(read[:, :, None, None], dim=2)  # [S, B, 1, E]
-                if bias.shape[3] > 1:
-                    bias = bias.expand(*read.shape, *bias.shape[2:]).take_along_dim(read[:, :, None, None, None], dim=3)
-            x = layer(x, keys, bias, self.thresholds)
+                if seen.shape[2] > 1:
+                    at = read[:, :, None, None]
+                    bias = bias.expand(*read.shape, *bias.shape[2:]).take_along_dim(at[..., None], dim=3)
+                    hears = hears.expand(*read.shape, *hears.shape[2:]).take_along_dim(at, dim=2)
+            x = layer(x, keys, bias, hears, self.thresholds)
         x = self.final_norm(normalise(x))
         return x if read is None else x.squeeze(2)
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dmd_model.registry import configure
+from dmd_model.registry import check_name
 
 Stage = Literal["ingest", "align", "extract", "validate", "train"]
 """The stages in the order in which they run; a report is made of whatever was validated."""
@@ -60,7 +60,7 @@ class RunParameters(BaseModel):
     @classmethod
     def _known(cls, models: list[str]) -> list[str]:
         for model in models:
-            configure(model)
+            check_name(model)
         return models
 
     @model_validator(mode="after")

@@ -78,12 +78,36 @@ def test_a_value_that_is_not_finite_is_named_by_segment_and_column(make_samples,
         replace(samples, audio=audio).check()
 
 
-def test_an_empty_sequence_is_named(make_samples):
+def test_a_segment_that_is_empty_in_every_modality_is_named(make_samples):
     samples = make_samples(5)
     offsets = samples.text.offsets.copy()
     offsets[2] = offsets[1]
-    with pytest.raises(DataError, match="text: segment video1 has no words"):
-        replace(samples, text=replace(samples.text, offsets=offsets)).check()
+    empty = {name: replace(one, offsets=offsets) for name, one in samples.modalities.items()}
+    replace(samples, text=empty["text"]).check()
+    with pytest.raises(DataError, match="segment video1 has no words in any modality"):
+        replace(samples, **empty).check()
+
+
+def test_a_modality_of_which_nothing_was_measured_is_absent(make_samples):
+    """No rows at all, in one segment or in all of them, or rows that are all masked: the length is 0."""
+    samples = make_samples(3)
+    mask = np.ones(len(samples.vision.values), bool)
+    mask[samples.vision.offsets[1] : samples.vision.offsets[2]] = False
+    samples = replace(samples, vision=replace(samples.vision, mask=mask), audio=Sequences.absent(3))
+    samples.check()
+    batch = DeviceSamples(samples, (50, 50, 50), False, CPU).batch(np.arange(3))
+    assert (batch.lengths > 0).tolist() == [[True] * 3, [True, False, True], [False] * 3]
+    assert batch.audio.shape == (3, 1, 1) and not batch.vision[1].any()
+
+
+def test_models_that_go_word_by_word_refuse_unlike_lengths(make_samples):
+    batch = DeviceSamples(make_samples(3), (50, 50, 50), False, CPU).batch(np.arange(3))
+    sequences, lengths = batch.aligned()
+    assert torch.equal(sequences[2], batch.audio) and torch.equal(lengths, batch.lengths[0])
+    lengths = batch.lengths.clone()
+    lengths[1, 2] -= 1
+    with pytest.raises(DataError, match="segment video2 has .* word-aligned"):
+        replace(batch, lengths=lengths).aligned()
 
 
 def test_a_missing_label_is_refused_for_training_only(make_samples):

@@ -5,24 +5,28 @@ from dataclasses import asdict
 
 import pytest
 
-from dmd_model.registry import MODELS, configure
+from dmd_model.registry import MODELS, configure, model_class
+
+PRESETS = [f"{name}@{preset}" for name in MODELS for preset in model_class(name).PRESETS]
 
 
 def test_overrides_go_to_the_config_or_to_the_protocol():
     config, training = configure("dmd", {"d": 16, "learning_rate": 0.01, "kernels": [1, 3, 5]})
     assert (config.d, config.kernels, training.learning_rate) == (16, (1, 3, 5), 0.01)
-    assert configure("dmd") == (MODELS["dmd"].config, MODELS["dmd"].training)
+    assert configure("dmd") == model_class("dmd").PRESETS["default"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_survives_json(name):
-    entry = MODELS[name]
-    record = json.loads(json.dumps({**asdict(entry.config), **asdict(entry.training)}))
-    assert configure(name, record) == (entry.config, entry.training)
+    config, training = configure(name)
+    record = json.loads(json.dumps({**asdict(config), **asdict(training)}))
+    assert configure(name, record) == (config, training)
 
 
 def test_unknown_names_are_answered_with_those_that_exist():
     with pytest.raises(ValueError, match="no model is named 'dmdd'; there are dmd"):
         configure("dmdd")
+    with pytest.raises(ValueError, match="dmd has no preset 'offcial'; there are default, official-mosi"):
+        configure("dmd@offcial")
     with pytest.raises(ValueError, match="dmd has no setting learnin_rate; there are .*learning_rate"):
         configure("dmd", {"learnin_rate": 1})

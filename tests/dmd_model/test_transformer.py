@@ -25,11 +25,12 @@ def test_dropout_keeps_the_expectation_and_its_share():
 def test_streams_do_not_mix():
     """Changing the input of one stream changes the output of that stream only."""
     encoders = bank().eval()
-    x, sources, bias = torch.randn(5, 3, 4, 8), torch.randn(3, 3, 4, 8), torch.zeros(5, 3, 1, 1, 4)
-    before = encoders(x, sources, bias)
+    x, sources = torch.randn(5, 3, 4, 8), torch.randn(3, 3, 4, 8)
+    seen = torch.ones(5, 3, 1, 4, dtype=torch.bool)
+    before = encoders(x, sources, seen)
     changed = sources.clone()
     changed[1] *= -1
-    differs = (encoders(x, changed, bias) - before).abs().amax(dim=(1, 2, 3)) > 1e-6
+    differs = (encoders(x, changed, seen) - before).abs().amax(dim=(1, 2, 3)) > 1e-6
     assert differs.tolist() == [False, False, False, True, False]
 
 
@@ -37,11 +38,11 @@ def test_reading_one_step_gives_that_step_of_the_whole():
     encoders = bank(streams=3, own=3).eval()
     x, read = torch.randn(3, 2, 6, 8), torch.tensor([[5, 1], [0, 3], [2, 2]])
     steps = torch.arange(6)
-    causal = torch.zeros(6, 6).masked_fill(steps > steps[:, None], float("-inf"))[None, None, None]
-    for bias in (torch.zeros(3, 2, 1, 1, 6), causal.expand(3, 1, 1, 6, 6)):
-        whole = encoders(x, None, bias)
+    causal = (steps <= steps[:, None]).expand(3, 1, 6, 6)
+    for seen in (torch.ones(3, 2, 1, 6, dtype=torch.bool), causal):
+        whole = encoders(x, None, seen)
         expected = whole.take_along_dim(read[:, :, None, None], dim=2).squeeze(2)
-        torch.testing.assert_close(encoders(x, None, bias, read=read), expected)
+        torch.testing.assert_close(encoders(x, None, seen, read=read), expected)
 
 
 def test_positions_skip_steps_whose_first_channel_is_zero():
@@ -75,8 +76,7 @@ def test_a_self_attending_stream_with_padding_is_pytorchs_encoder():
     encoders = bank(streams=3, own=3).eval()
     x, lengths = torch.randn(3, 4, 6, 8), torch.tensor([6, 1, 3, 5])
     absent = torch.arange(6) >= lengths[:, None]  # [B, T]
-    bias = torch.zeros(4, 6).masked_fill(absent, float("-inf"))[None, :, None, None].expand(3, -1, 1, 1, 6)
-    encoded = encoders(x, None, bias)
+    encoded = encoders(x, None, ~absent[None, :, None].expand(3, -1, 1, 6))
     for stream in range(3):
         embedded = x[stream] * 8**0.5 + positions(x[stream])
         expected = torch_encoder(encoders, stream)(embedded, src_key_padding_mask=absent)

@@ -86,11 +86,12 @@ def test_nothing_that_the_data_says_becomes_part_of_the_page(prefect_server, tmp
 
 
 def test_results_stand_beside_the_mean_predictor_with_their_curves_and_edges(prefect_server, tmp_path, monkeypatch):
-    from dmd_model.registry import MODELS
+    from dmd_model.dmd import DMD
+    from dmd_model.registry import configure
 
-    entry = MODELS["dmd"]
-    small = replace(entry.config, d=8, heads=2, layers=1, memory_layers=1)
-    monkeypatch.setitem(MODELS, "dmd", replace(entry, config=small, training=replace(entry.training, max_epochs=3)))
+    config, training = configure("dmd")
+    small = replace(config, d=8, heads=2, layers=1, memory_layers=1), replace(training, max_epochs=3)
+    monkeypatch.setattr(DMD, "PRESETS", {"default": small})
     store, published = publish(tmp_path, labelled_data())
     runs = train.fn(store, published, ["dmd"], [1, 2], "glove", "cpu", tmp_path / "models")
     rows = evaluate.fn(store, published.fingerprint, runs)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dmd_model.registry import MODELS
+from dmd_model.dmd import DMD
+from dmd_model.registry import configure
 from tasks.train import split_samples, train
 from tests.tasks.labelled_data import WIDTHS, labelled_data, publish
 
@@ -17,9 +18,9 @@ from tests.tasks.labelled_data import WIDTHS, labelled_data, publish
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """The model as it is, but small and for two epochs."""
-    entry = MODELS["dmd"]
-    small = replace(entry.config, d=8, heads=2, layers=1, memory_layers=1)
-    monkeypatch.setitem(MODELS, "dmd", replace(entry, config=small, training=replace(entry.training, max_epochs=2)))
+    config, training = configure("dmd")
+    small = replace(config, d=8, heads=2, layers=1, memory_layers=1), replace(training, max_epochs=2)
+    monkeypatch.setattr(DMD, "PRESETS", {"default": small})
 
 
 def run(store, published, folder: Path, seeds=(1, 2), text="glove") -> list[Path]:
