@@ -35,6 +35,7 @@ class DMDOutput:
     memory: Tensor  # [M, B, 2d], the summaries of the specific streams
     margin_vectors: Tensor  # [M, B, d]
     sequences: Decoupled
+    there: Tensor  # bool [M, B or 1], which modalities the samples have
 
 
 class DMD(nn.Module):
@@ -96,13 +97,14 @@ class DMD(nn.Module):
             memory=memory,
             margin_vectors=margin_vectors,
             sequences=parts,
+            there=parts.present.any(dim=2),
         )
 
     def units(self, output: DMDOutput) -> tuple[Distillation, Distillation]:
         """The homogeneous and the heterogeneous unit on one batch."""
         return (
-            self.homo_unit(output.homo_logits, output.homo_representations),
-            self.hetero_unit(output.hetero_logits, output.hetero_representations),
+            self.homo_unit(output.homo_logits, output.homo_representations, output.there),
+            self.hetero_unit(output.hetero_logits, output.hetero_representations, output.there),
         )
 
     def losses(self, output: DMDOutput, labels: Tensor) -> dict[str, Tensor]:
@@ -112,16 +114,19 @@ class DMD(nn.Module):
         """
         config, parts = self.config, output.sequences
         homo, hetero = self.units(output)
-        auxiliary = torch.stack([*output.homo_logits, *output.hetero_logits, output.common_logit])  # [7, B]
         terms = {
             "task": (output.prediction - labels).abs().mean(),
-            "auxiliary": (auxiliary - labels).abs().mean(dim=1).sum(),
+            "auxiliary": losses.absolute_error(output.homo_logits, labels, output.there)
+            + losses.absolute_error(output.hetero_logits, labels, output.there)
+            + (output.common_logit - labels).abs().mean(),
             "reconstruction": losses.squared_error(parts.reconstructed, parts.projected, parts.present),
             "cycle": losses.squared_error(parts.specific, parts.specific_again, parts.present),
             "orthogonality": losses.orthogonality(
                 parts.specific, parts.common, parts.present, config.ort_axis, config.ort_form
             ),
-            "margin": losses.margin(output.margin_vectors, labels, config.triplet, config.margin_per_label),
+            "margin": losses.margin(
+                output.margin_vectors, labels, output.there, config.triplet, config.margin_per_label
+            ),
         }
         for name, unit in (("homo", homo), ("hetero", hetero)):
             terms |= {f"{name}_logit": unit.logit, f"{name}_representation": unit.representation,
@@ -151,7 +156,7 @@ class DMD(nn.Module):
         """Common sequences as one vector each: for the margin loss [M, B, d], for the heads [B, d or T_m d]."""
         common = parts.common
         if self.config.time_reduction == "mean":
-            counts = parts.present.expand(common.shape[:-1]).sum(dim=2, keepdim=True)  # [M, B, 1]
+            counts = parts.present.expand(common.shape[:-1]).sum(dim=2, keepdim=True).clamp(min=1)  # [M, B, 1]
             heads = list(common.sum(dim=2) / counts)
             return torch.stack([align(x) for align, x in zip(self.align, heads, strict=True)]), heads
         kept = [x[:, :steps] for x, steps in zip(common, self.decoupling.steps(), strict=True)]  # [B, T_m, d]
@@ -162,16 +167,17 @@ class DMD(nn.Module):
     def _encode(self, parts: Decoupled) -> tuple[Tensor, Tensor]:
         """Common parts through self-attention [B, 3d], specific ones through cross-modal attention [M, B, 2d]."""
         present = parts.present
-        last = present.sum(dim=2).expand(3, parts.common.shape[1]) - 1  # [M, B]
+        last = (present.sum(dim=2) - 1).clamp(min=0).expand(3, parts.common.shape[1])  # [M, B]
+        there = present.any(dim=2)[..., None]  # [M, B or 1, 1]
         targets = [target for target, _ in CROSS]
         sources = [source if self.config.crossmodal_attention else target for target, source in CROSS]
         x = torch.cat([parts.common, parts.specific[targets]])  # [9, B, T, d]
         seen = self._seen(present, [0, 1, 2, *targets], [0, 1, 2, *sources])
         encoded = self.streams(x, parts.specific[sources], seen)
-        common = encoded[:3].take_along_dim(last[:, :, None, None], dim=2)  # [M, B, 1, d]
+        common = encoded[:3].take_along_dim(last[:, :, None, None], dim=2).squeeze(2) * there  # [M, B, d]
         crossed = encoded[3:].unflatten(0, (3, 2)).permute(0, 2, 3, 1, 4).flatten(3)  # [M, B, T, 2d]
         memory = self.memories(crossed, None, self._seen(present, [0, 1, 2], [0, 1, 2]), read=last)
-        return common.permute(1, 0, 2, 3).flatten(1), memory
+        return common.transpose(0, 1).flatten(1), memory * there
 
     def _seen(self, present: Tensor, targets: list[int], sources: list[int]) -> Tensor:
         """Which steps of the source each step of the target may see, [S, B or 1, T or 1, T]."""

@@ -47,38 +47,45 @@ class GraphDistillation(nn.Module):
         self.register_buffer("students", torch.tensor(STUDENTS), persistent=False)
         self.register_buffer("teachers", torch.tensor(TEACHERS), persistent=False)
 
-    def forward(self, logits: Tensor, representations: Tensor) -> Distillation:
-        """``logits`` [M, B], ``representations`` [M, B, h]. No gradient reaches a teacher but through the edges."""
-        edges = self.edges(logits, representations)
-        mean = edges.mean(dim=1)  # [K]
-        weights = edges + self.prior[:, None] if self.config.edge_prior == "hand_set" else edges
+    def forward(self, logits: Tensor, representations: Tensor, there: Tensor) -> Distillation:
+        """``logits`` [M, B], ``representations`` [M, B, h], ``there`` bool [M, B or 1]: the modalities that exist.
+
+        No gradient reaches a teacher but through the edges. An edge of an absent modality weighs nothing, and only
+        samples with all three modalities are held to the prior.
+        """
+        exists = there[self.students] & there[self.teachers]  # [K, B or 1]
+        edges = self.edges(logits, representations, exists)
+        complete = there.all(dim=0).expand(logits.shape[1])  # [B]
+        mean = (edges * complete).sum(dim=1) / complete.sum().clamp(min=1)  # [K]
+        weights = (edges + self.prior[:, None]) * exists if self.config.edge_prior == "hand_set" else edges
         student, teacher = logits[self.students], logits[self.teachers].detach()  # [K, B]
         return Distillation(
             edges=edges,
             logit=(weights * (student - teacher).abs()).mean(dim=1).sum(),
-            representation=self.config.representation_weight * self._representation_loss(weights, representations),
-            regularisation=self.config.edge_regularisation * (mean - self.prior).square().sum(),
+            representation=self.config.representation_weight * self._representation_loss(weights, representations, exists),
+            regularisation=self.config.edge_regularisation * ((mean - self.prior) * complete.any()).square().sum(),
         )
 
-    def edges(self, logits: Tensor, representations: Tensor) -> Tensor:
-        """Weights of the six edges for each sample, [K, B]."""
+    def edges(self, logits: Tensor, representations: Tensor, exists: Tensor) -> Tensor:
+        """Weights of the six edges for each sample, [K, B]; 0 for edges that do not exist."""
         nodes = torch.cat(
             [self.embed_logit(logits.unsqueeze(-1)), self.embed_representation(representations)], dim=-1
         )  # [M, B, 2g]
         as_student, as_teacher = (nodes @ self.edge.weight.view(2, -1).T).unbind(dim=-1)  # [M, B] each
         raw = as_student[self.students] + as_teacher[self.teachers] + self.edge.bias  # [K, B]
-        return self._softmax(raw / self.config.edge_temperature)
+        lowest = torch.finfo(raw.dtype).min  # not -inf: where no edge exists, the softmax must stay finite
+        return self._softmax((raw / self.config.edge_temperature).masked_fill(~exists, lowest)) * exists
 
     def _softmax(self, raw: Tensor) -> Tensor:
         if self.config.edge_softmax == "joint":
             return raw.softmax(dim=0)
         return raw.unflatten(0, (3, 2)).softmax(dim=1).flatten(0, 1)
 
-    def _representation_loss(self, weights: Tensor, representations: Tensor) -> Tensor:
+    def _representation_loss(self, weights: Tensor, representations: Tensor, exists: Tensor) -> Tensor:
         student, teacher = representations[self.students], representations[self.teachers].detach()  # [K, B, h]
         if self.representation == "l1":
             return (weights * (student - teacher).abs().sum(dim=-1)).mean(dim=1).sum()
         similarity = cosine(student, teacher, dim=-1)  # [K, B]
         if self.representation == "repel":  # the official cosine is averaged before it is weighted
-            return (weights.mean(dim=1) * similarity.relu().mean(dim=1)).sum()
+            return (weights.mean(dim=1) * (similarity.relu() * exists).mean(dim=1)).sum()
         return (weights * (1 - similarity)).mean(dim=1).sum()

@@ -1,6 +1,7 @@
 """Loss terms of feature decoupling.
 
-Shapes: M = 3 modalities, B batch, T steps, d width, N = 3B vectors. ``present`` [M, B or 1, T]: which steps take part.
+Shapes: M = 3 modalities, B batch, T steps, d width, N = 3B vectors. ``present`` [M, B or 1, T]: which steps take part;
+``there`` [M, B or 1]: which modalities do. A modality that no sample has adds nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ def cosine(x: Tensor, y: Tensor, dim: int) -> Tensor:
 def squared_error(x: Tensor, y: Tensor, present: Tensor) -> Tensor:
     """Sum over modalities of the mean squared difference of [M, B, T, d], over the steps that take part."""
     elements = present.expand(x.shape[:-1]).sum(dim=(1, 2)) * x.shape[-1]  # [M]
-    return ((x - y).square().sum(dim=(1, 2, 3)) / elements).sum()
+    return ((x - y).square().sum(dim=(1, 2, 3)) / elements.clamp(min=1)).sum()
+
+
+def absolute_error(logits: Tensor, labels: Tensor, there: Tensor) -> Tensor:
+    """Sum over heads of the mean |logit - label| of [M, B], over the samples that have the modality."""
+    there = there.expand_as(logits)
+    return (((logits - labels).abs() * there).sum(dim=1) / there.sum(dim=1).clamp(min=1)).sum()
 
 
 def orthogonality(specific: Tensor, common: Tensor, present: Tensor, axis: str, form: str) -> Tensor:
@@ -31,10 +38,10 @@ def orthogonality(specific: Tensor, common: Tensor, present: Tensor, axis: str, 
     taking_part = present.any(dim=1)[..., None] if axis == "batch" else present
     penalty = similarity.relu() if form == "hinge" else similarity.square()
     taking_part = taking_part.expand(penalty.shape)
-    return ((penalty * taking_part).sum(dim=(1, 2)) / taking_part.sum(dim=(1, 2))).sum()
+    return ((penalty * taking_part).sum(dim=(1, 2)) / taking_part.sum(dim=(1, 2)).clamp(min=1)).sum()
 
 
-def margin(vectors: Tensor, labels: Tensor, triplet: str, margin_per_label: float) -> Tensor:
+def margin(vectors: Tensor, labels: Tensor, there: Tensor, triplet: str, margin_per_label: float) -> Tensor:
     """Triplet loss on cosines of the common parts, vectors [M, B, d], with a margin that grows with label distance.
 
     For every anchor i: mean over its positives p and negatives n of max(0, margin_in - cos_ip + cos_in); then the mean
@@ -56,6 +63,8 @@ def margin(vectors: Tensor, labels: Tensor, triplet: str, margin_per_label: floa
         same_class = label.round()[:, None] == label.round()
         same_modality = modality[:, None] == modality
         positive, negative = same_class & ~same_modality, ~same_class & same_modality
+    exists = there.expand(modalities, batch).flatten()  # [N]
+    positive, negative = positive & exists & exists[:, None], negative & exists
     distances = margin_per_label * (label[:, None] - label).abs()
     violation = ((distances + similarity)[:, None, :] - similarity[:, :, None]).relu()  # [N anchors, N pos., N neg.]
     pairs = positive.sum(dim=1) * negative.sum(dim=1)  # [N]

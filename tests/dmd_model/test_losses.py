@@ -43,9 +43,16 @@ def test_only_the_square_form_minds_opposite_parts():
     assert losses.orthogonality(x, -x, PRESENT, "feature", "square") == pytest.approx(3, abs=1e-4)
 
 
-def plain_margin(vectors, labels, triplet, margin_per_label):
+def test_absolute_error_counts_the_samples_that_have_the_modality():
+    logits, labels = torch.tensor([[1.0, 5.0], [2.0, 3.0], [9.0, 9.0]]), torch.tensor([0.0, 1.0])
+    there = torch.tensor([[True, False], [True, True], [False, False]])
+    assert losses.absolute_error(logits, labels, there) == 1 + (2 + 2) / 2
+    assert losses.absolute_error(logits, labels, torch.ones(3, 1, dtype=torch.bool)) == (1 + 4 + 2 + 2 + 9 + 8) / 2
+
+
+def plain_margin(vectors, labels, there, triplet, margin_per_label):
     """The definition, anchor by anchor."""
-    items = [(m, b) for m in range(3) for b in range(len(labels))]
+    items = [(m, b) for m in range(3) for b in range(len(labels)) if there[m, b]]
     unit = {(m, b): vectors[m, b] / (vectors[m, b].square().sum() + 1e-8).sqrt() for m, b in items}
     of_anchors = []
     for anchor in items:
@@ -68,17 +75,21 @@ def plain_margin(vectors, labels, triplet, margin_per_label):
 
 @pytest.mark.parametrize("triplet", ["official", "paper"])
 @pytest.mark.parametrize("labels", [[1.2, -0.4, 1.2, 1.0], [2.0, 2.0, 2.0, 2.0], [-1.0, 0.6, 3.0, -2.8]])
-def test_the_margin_loss_is_its_definition(triplet, labels):
+@pytest.mark.parametrize("absent", [[], [(0, 1), (2, 1), (1, 3)]])
+def test_the_margin_loss_is_its_definition(triplet, labels, absent):
     vectors = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(3), requires_grad=True)
     labels = torch.tensor(labels)
-    loss = losses.margin(vectors, labels, triplet, 0.15)
-    torch.testing.assert_close(loss, plain_margin(vectors, labels, triplet, 0.15))
+    there = torch.ones(3, 4, dtype=torch.bool)
+    for m, b in absent:
+        there[m, b] = False
+    loss = losses.margin(vectors, labels, there, triplet, 0.15)
+    torch.testing.assert_close(loss, plain_margin(vectors, labels, there, triplet, 0.15))
     loss.backward()
     assert torch.isfinite(vectors.grad).all()
 
 
 def test_a_batch_of_one_class_has_no_margin_loss():
-    assert losses.margin(torch.randn(3, 1, 5), torch.tensor([1.0]), "official", 0.15) == 0
+    assert losses.margin(torch.randn(3, 1, 5), torch.tensor([1.0]), torch.ones(3, 1) > 0, "official", 0.15) == 0
 
 
 def test_the_cosine_of_a_zero_vector_is_zero_with_a_finite_gradient():
