@@ -2,7 +2,7 @@
 
 ========================  =====================================================================================
 ``config.json``           model name, config, protocol, seed, columns, digest of the data, standardiser; written first
-``epoch-*.safetensors``   the two last epochs of a run that has not ended: enough to go on as if never broken off
+``state-*.safetensors``   the two last states of a run that has not ended: enough to go on as if never broken off
 ``history.json``          one record an epoch
 ``model.safetensors``     the selected weights
 ``result.json``           metrics and predictions; written last, so it is there if and only if the run has ended
@@ -109,22 +109,22 @@ def save_model(folder: Path, weights: dict[str, Tensor]) -> None:
     write_bytes(folder / "model.safetensors", safetensors.torch.save(weights))
 
 
-def save_epoch(folder: Path, epoch: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write one epoch's checkpoint; the one before it is kept, older ones are removed.
+def save_state(folder: Path, epochs: int, batches: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write the state after so many epochs and batches; the one before it is kept, older ones are removed.
 
     The name carries a digest of the bytes, so that one rename publishes both.
     """
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     content = safetensors.torch.save(tensors, metadata={"state": json.dumps(state)})
-    write_bytes(folder / f"epoch-{epoch:05d}-{_digest(content)}.safetensors", content)
-    for old in _epochs(folder)[2:]:
+    write_bytes(folder / f"state-{epochs:05d}-{batches:07d}-{digest(content)}.safetensors", content)
+    for old in _states(folder)[2:]:
         old.unlink()
 
 
-def last_epoch(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def last_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Tensors and state of the newest whole checkpoint; a torn one is passed over with a warning."""
-    for path in _epochs(folder):
-        if _digest(path.read_bytes()) != path.stem.split("-")[2]:
+    for path in _states(folder):
+        if digest(path.read_bytes()) != path.stem.split("-")[3]:
             logger.warning("%s is damaged: going back to the checkpoint before it", path)
             continue
         with safe_open(path, framework="pt") as file:
@@ -132,8 +132,8 @@ def last_epoch(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     return None
 
 
-def remove_epochs(folder: Path) -> None:
-    for path in _epochs(folder):
+def remove_states(folder: Path) -> None:
+    for path in _states(folder):
         path.unlink()
 
 
@@ -164,12 +164,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def _epochs(folder: Path) -> list[Path]:
-    """Checkpoints of epochs, newest first."""
-    return sorted(folder.glob("epoch-*.safetensors"), reverse=True)
+def _states(folder: Path) -> list[Path]:
+    """Checkpoints, newest first."""
+    return sorted(folder.glob("state-*.safetensors"), reverse=True)
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """Names a file by its bytes: 16 hex digits of SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 

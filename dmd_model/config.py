@@ -145,6 +145,8 @@ class Training:
     max_epochs: int = 60  # official has none
     standardise: bool = True  # columns to mean 0, standard deviation 1 over the training split; official False
 
+    mixed_precision: bool = False  # bfloat16 products, for a GPU; it changes the numbers in their third digit
+
     # On a CPU. The number changes how sums round, so it is part of the run; and the many small operations of a small
     # model gain little from a second thread, and wait long for it on a busy machine.
     cpu_threads: int = 1

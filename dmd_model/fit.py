@@ -1,13 +1,14 @@
 """One protocol for every model: train, select an average of its weights on the valid split, and test that once.
 
-Everything random follows from the seed and the number of the epoch, so a run that was broken off goes on from its last
-epoch exactly as if it had not been (on a CPU, bit for bit).
+Everything random follows from the seed and the number of the epoch, or is in the checkpoint, so a run that was broken off
+goes on from its last checkpoint exactly as if it had not been (on a CPU, bit for bit).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,12 +23,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dmd_model import checkpoint
 from dmd_model.batch import Batch, DataError, DeviceSamples, Samples, Standardiser
-from dmd_model.checkpoint import Run, Trained
+from dmd_model.checkpoint import Run
 from dmd_model.metrics import evaluate
+from dmd_model.prediction import place, predict_placed
 from dmd_model.registry import configure
 
 SPLITS = ("train", "valid", "test")
-_EVALUATION_BATCH = 128
+_POOL = 8  # so many batches of samples are sorted by length and cut into batches again
+_SAVE_WITHIN_EPOCH = 30.0  # seconds between two checkpoints of one epoch
+_SAVING_SHARE = 0.05  # of the time, at most
 
 
 class DivergenceError(RuntimeError):
@@ -89,20 +93,6 @@ def read_result(folder: Path) -> Result:
     return Result(folder, checkpoint.read_json(folder / "result.json"), checkpoint.read_json(folder / "history.json"))
 
 
-def predict(trained: Trained, samples: Samples) -> np.ndarray:
-    """Predictions float32 [N] of a trained model, in the order of ``samples``; labels are not looked at.
-
-    Raises DataError on bad samples and on columns that are not those the model was trained on.
-    """
-    samples.check(labelled=False)
-    for modality, names in trained.run.columns.items():
-        if samples.columns[modality] != names:
-            raise DataError(f"{modality}: the columns are not those the model was trained on ({len(names)}, from "
-                            f"{names[0]} to {names[-1]})")  # fmt: skip
-    device = next(trained.model.parameters()).device
-    return _predict(trained.model, _place(trained.run.standardiser(samples), trained.model, device))
-
-
 def check(samples: Mapping[str, Samples]) -> None:
     """Raises DataError on splits that are missing, empty, bad, overlapping, or of unlike columns."""
     if set(samples) != set(SPLITS):
@@ -136,14 +126,14 @@ def _deterministic(device: torch.device, cpu_threads: int) -> Iterator[None]:
 
 
 class _Fit:
-    """The state of one run between epochs."""
+    """The state of one run, which is whole between two optimiser steps."""
 
     def __init__(self, run: Run, samples: Mapping[str, Samples], folder: Path, device: torch.device):
         self.definition, self.folder, self.device, self.training = run, folder, device, run.training
         torch.manual_seed(run.seed)
         self.model = run.build().to(device)
-        self.samples = {split: _place(run.standardiser(samples[split]), self.model, device) for split in SPLITS}
-        self.optimiser = torch.optim.AdamW(
+        self.samples = {split: place(run.standardiser(samples[split]), self.model, device) for split in SPLITS}
+        self.optimiser = torch.optim.Adam(
             self.model.parameters(), self.training.learning_rate, weight_decay=self.training.weight_decay, fused=True
         )
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -153,78 +143,88 @@ class _Fit:
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.best_mae, self.seconds = 0, float("inf"), 0.0
+        self.batches_done, self.sums = 0, {}  # of the epoch that is under way
+        self.saved_at, self.saving_took = time.monotonic(), 0.0
 
     def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
-        """Train from the last whole epoch on until valid stops improving, then test the selected weights once."""
+        """Train from where the run was broken off until valid stops improving, then test the selected weights once."""
         self._resume()
         while not self._ended():
-            began = time.monotonic()
-            epoch = len(self.history) + 1
-            learning_rate = self.optimiser.param_groups[0]["lr"]
-            terms = self._train_epoch(epoch)
-            valid = self.samples["valid"]
-            mae = evaluate(_predict(self.average.module, valid), valid.labels.cpu().numpy())["mae"]
-            self.schedule.step(mae)
-            if mae < self.best_mae - self.training.minimum_improvement:
-                self.best_epoch, self.best_mae = epoch, mae
-                self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
-            elapsed = time.monotonic() - began
-            self.seconds += elapsed
-            record = {
-                "epoch": epoch,
-                "train": terms,
-                "valid_mae": mae,
-                "learning_rate": learning_rate,
-                "seconds": elapsed,
-            }
-            self.history.append(record)
-            self._save()
+            self._train_epoch()
+            self._end_epoch()
+            self._save_if_due(0)
             if on_epoch:
-                on_epoch(record)
+                on_epoch(self.history[-1])
         self._finish()
 
     def _ended(self) -> bool:
         epochs = len(self.history)
         return epochs >= self.training.max_epochs or epochs - self.best_epoch >= self.training.early_stop
 
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:
-        """One pass over the training split; returns the mean of every loss term."""
-        training, data = self.training, self.samples["train"]
-        random = np.random.default_rng([self.definition.seed, epoch])
-        torch.manual_seed(int(random.integers(2**63)))
-        order = random.permutation(len(data))
-        batches = [order[at : at + training.batch_size] for at in range(0, len(order), training.batch_size)]
-        sums: dict[str, Tensor] = {}
+    def _train_epoch(self) -> None:
+        """One pass over the training split, or what is left of it."""
+        training, data, epoch = self.training, self.samples["train"], len(self.history) + 1
+        began = time.monotonic()
+        batches = _batches(data, training.batch_size, np.random.default_rng([self.definition.seed, epoch, 0]))
+        if not self.batches_done:
+            torch.manual_seed(int(np.random.default_rng([self.definition.seed, epoch, 1]).integers(2**63)))
         self.model.train()
-        for first in range(0, len(batches), training.accumulate):
+        for first in range(self.batches_done, len(batches), training.accumulate):
             group = batches[first : first + training.accumulate]
             self.optimiser.zero_grad(set_to_none=True)
             for indices in group:
-                terms = self._backward(data.batch(indices), epoch, len(group) if training.mean_over_group else 1)
+                terms = self._backward(data.batch(indices), len(group) if training.mean_over_group else 1)
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, 0) + value.detach() * (len(indices) / len(order))
+                    self.sums[name] = self.sums.get(name, 0) + value.detach() * (len(indices) / len(data))
             if len(group) == training.accumulate or training.step_leftover_group:
                 self.optimiser.step()
                 self.average.update_parameters(self.model)
-        return {name: value.tolist() for name, value in sums.items()}
+            self.batches_done = first + len(group)
+            self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
+            self._save_if_due(_SAVE_WITHIN_EPOCH)
 
-    def _backward(self, batch: Batch, epoch: int, divisor: int) -> dict[str, Tensor]:
-        terms = self.model.losses(self.model(batch), batch.labels)
+    def _backward(self, batch: Batch, divisor: int) -> dict[str, Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.mixed_precision):
+            terms = self.model.losses(self.model(batch), batch.labels)
         if not torch.isfinite(terms["total"]):
             bad = [name for name, value in terms.items() if not torch.isfinite(value).all()]
-            raise _diverged(epoch, bad, batch)
+            raise self._diverged(bad, batch)
         (terms["total"] / divisor).backward()
         nn.utils.clip_grad_value_(self.model.parameters(), self.training.clip_value)
         gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
         if not torch.isfinite(nn.utils.get_total_norm(gradients.values())):
             bad = [f"the gradient of {name}" for name, value in gradients.items() if not torch.isfinite(value).all()]
-            raise _diverged(epoch, bad, batch)
+            raise self._diverged(bad, batch)
         return terms
+
+    def _diverged(self, bad: list[str], batch: Batch) -> DivergenceError:
+        return DivergenceError(
+            f"epoch {len(self.history) + 1}: {', '.join(bad)} not finite for segments {', '.join(batch.ids)}: "
+            "lower learning_rate, or look at the features of these segments"
+        )
+
+    def _end_epoch(self) -> None:
+        """Validate the averaged weights, keep them if they are the best, and go on to the next epoch."""
+        began, valid = time.monotonic(), self.samples["valid"]
+        mae = evaluate(predict_placed(self.average.module, valid), valid.labels.cpu().numpy())["mae"]
+        record = {
+            "epoch": len(self.history) + 1,
+            "train": {name: value.tolist() for name, value in self.sums.items()},
+            "valid_mae": mae,
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
+        }
+        self.schedule.step(mae)
+        if mae < self.best_mae - self.training.minimum_improvement:
+            self.best_epoch, self.best_mae = record["epoch"], mae
+            self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
+        self.batches_done, self.sums = 0, {}
+        self.seconds += time.monotonic() - began
+        self.history.append({**record, "seconds": self.seconds - sum(past["seconds"] for past in self.history)})
 
     def _finish(self) -> None:
         """Test the selected weights, once, and write the model and its result."""
         self.model.load_state_dict(self.best)
-        predictions = {split: _predict(self.model, self.samples[split]) for split in ("valid", "test")}
+        predictions = {split: predict_placed(self.model, self.samples[split]) for split in ("valid", "test")}
         labels = {split: self.samples[split].labels.cpu().numpy() for split in predictions}
         checkpoint.save_model(self.folder, {name: value.cpu() for name, value in self.best.items()})
         checkpoint.write_json(self.folder / "history.json", self.history)
@@ -235,38 +235,53 @@ class _Fit:
             "best_epoch": self.best_epoch,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "seconds": self.seconds,
-            "torch": torch.__version__,
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+            "environment": environment(self.device),
+            "config": checkpoint.digest((self.folder / "config.json").read_bytes()),
             "segments": {split: len(self.samples[split]) for split in SPLITS},
             "metrics": {split: evaluate(predictions[split], labels[split]) for split in predictions},
             "predictions": {split: dict(zip(self.samples[split].ids, values.tolist(), strict=True))
                             for split, values in predictions.items()},
         })  # fmt: skip
-        checkpoint.remove_epochs(self.folder)
+        checkpoint.remove_states(self.folder)
+
+    def _save_if_due(self, interval: float) -> None:
+        """Save if the last time is ``interval`` seconds ago, and so long that saving takes a small share of the time."""
+        began = time.monotonic()
+        if began - self.saved_at < max(interval, self.saving_took / _SAVING_SHARE):
+            return
+        self._save()
+        self.saved_at = time.monotonic()
+        self.saving_took = self.saved_at - began
 
     def _save(self) -> None:
         moments = self.optimiser.state_dict()["state"]
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        tensors |= {f"sums/{name}": value for name, value in self.sums.items()}
         tensors |= {
             f"optimiser/{number}/{key}": value for number, state in moments.items() for key, value in state.items()
         }
+        tensors["random/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
         state = {
             "history": self.history, "best_epoch": self.best_epoch, "best_mae": self.best_mae, "seconds": self.seconds,
-            "schedule": self.schedule.state_dict(), "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "batches_done": self.batches_done, "schedule": self.schedule.state_dict(),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
         }  # fmt: skip
-        checkpoint.save_epoch(self.folder, len(self.history), tensors, state)
+        checkpoint.save_state(self.folder, len(self.history), self.batches_done, tensors, state)
 
     def _resume(self) -> None:
-        """Go back to the last whole checkpoint of an epoch, if there is one."""
-        found = checkpoint.last_epoch(self.folder)
+        """Go back to the last whole checkpoint, if there is one."""
+        found = checkpoint.last_state(self.folder)
         if found is None:
             return
         tensors, state = found
         self.model.load_state_dict(_under(tensors, "model/"))
         self.average.load_state_dict(_under(tensors, "average/"))
         self.best = {name: value.to(self.device) for name, value in _under(tensors, "best/").items()}
+        self.sums = {name: value.to(self.device) for name, value in _under(tensors, "sums/").items()}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _under(tensors, "optimiser/").items():
             number, key = name.split("/")
@@ -275,32 +290,34 @@ class _Fit:
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         self.optimiser.param_groups[0]["lr"] = state["learning_rate"]
         self.schedule.load_state_dict(state["schedule"])
-        self.history, self.seconds = state["history"], state["seconds"]
+        self.history, self.seconds, self.batches_done = state["history"], state["seconds"], state["batches_done"]
         self.best_epoch, self.best_mae = state["best_epoch"], state["best_mae"]
+        torch.set_rng_state(tensors["random/cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
 
 
-def _diverged(epoch: int, bad: list[str], batch: Batch) -> DivergenceError:
-    return DivergenceError(
-        f"epoch {epoch}: {', '.join(bad)} not finite for segments {', '.join(batch.ids)}: "
-        "lower learning_rate, or look at the features of these segments"
-    )
+def environment(device: torch.device) -> dict[str, str]:
+    """What a result was computed with."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }
 
 
-def _place(samples: Samples, model: nn.Module, device: torch.device) -> DeviceSamples:
-    fixed = model.fixed_lengths
-    return DeviceSamples(samples, fixed or model.config.lengths, fixed is not None, device)
-
-
-@torch.inference_mode()
-def _predict(model: nn.Module, data: DeviceSamples) -> np.ndarray:
-    """Predictions float32 [N] in the order of the data; batches are made of segments of like length."""
-    model.eval()
-    order = np.argsort(data.counts.max(axis=0), kind="stable")
-    predictions = np.empty(len(data), np.float32)
-    for at in range(0, len(order), _EVALUATION_BATCH):
-        indices = order[at : at + _EVALUATION_BATCH]
-        predictions[indices] = model(data.batch(indices)).prediction.cpu().numpy()
-    return predictions
+def _batches(data: DeviceSamples, size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """All samples once, in random batches; of samples of like length where batches are padded to their longest."""
+    order = random.permutation(len(data))
+    if data.fixed:
+        return [order[at : at + size] for at in range(0, len(order), size)]
+    lengths, pool, batches = data.counts.max(axis=0), _POOL * size, []
+    for at in range(0, len(order), pool):
+        pooled = order[at : at + pool]
+        pooled = pooled[np.argsort(lengths[pooled], kind="stable")]
+        batches += [pooled[first : first + size] for first in range(0, len(pooled), size)]
+    return [batches[number] for number in random.permutation(len(batches))]
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -15,7 +15,8 @@ import torch
 from dmd_model import checkpoint
 from dmd_model.batch import DataError
 from dmd_model.checkpoint import CheckpointError
-from dmd_model.fit import DivergenceError, fit, predict, read_result
+from dmd_model.fit import DivergenceError, _Fit, fit, read_result
+from dmd_model.prediction import predict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -39,6 +40,12 @@ def without_times(result) -> tuple[dict, list]:
 
 def weights(result) -> bytes:
     return (result.folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def every_epoch_is_saved(monkeypatch):
+    """However quick it is."""
+    monkeypatch.setattr("dmd_model.fit._SAVING_SHARE", float("inf"))
 
 
 @pytest.fixture
@@ -71,8 +78,12 @@ def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(splits, small, unb
     assert without_times(resumed) == without_times(unbroken) and weights(resumed) == weights(unbroken)
 
 
-def test_a_run_that_was_killed_ends_as_if_it_had_not_been(splits, small, unbroken, tmp_path):
-    """SIGKILL in the middle of an epoch, in another process; the test process goes on from what is on disk."""
+@pytest.mark.parametrize("interval, batches, resumed_at", [(1e9, 3, 0), (-1.0, 1, 1), (-1.0, 3, 3)])
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
+    splits, small, unbroken, tmp_path, monkeypatch, interval, batches, resumed_at
+):
+    """SIGKILL in the middle of the third epoch, in another process; the test process goes on from what is on disk: the
+    second epoch's end, or the batch of the third that was saved last."""
     script = f"""
 import os, signal, sys
 sys.path[:0] = [{str(REPOSITORY)!r}, {str(Path(__file__).parent)!r}]
@@ -81,26 +92,29 @@ from conftest import _make_samples as make
 from dmd_model import fit
 torch.set_num_threads(1)
 train = fit._Fit._backward
-def dying(self, batch, epoch, divisor):
-    if epoch == 3:
+def dying(self, batch, divisor):
+    if len(self.history) == 2 and self.batches_done == {batches}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return train(self, batch, epoch, divisor)
+    return train(self, batch, divisor)
+fit._SAVE_WITHIN_EPOCH, fit._SAVING_SHARE = {interval}, float("inf")
 fit._Fit._backward = dying
 splits = {{"train": make(37, 1, "train"), "valid": make(11, 2, "valid"), "test": make(13, 3, "test")}}
 fit.fit("dmd", splits, seed=7, overrides={small!r}, folder={str(tmp_path / "run")!r})
 """
     killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     assert killed.returncode == -signal.SIGKILL
+    first, backward = [], _Fit._backward
+    monkeypatch.setattr(_Fit, "_backward", lambda self, *a: first.append(self.batches_done) or backward(self, *a))
     trained = []
     resumed = fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=trained.append)
-    assert [record["epoch"] for record in trained] == [3, 4]
+    assert [record["epoch"] for record in trained] == [3, 4] and first[0] == resumed_at
     assert without_times(resumed) == without_times(unbroken) and weights(resumed) == weights(unbroken)
 
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before_it(splits, small, unbroken, tmp_path, caplog):
     with pytest.raises(Interrupted):
         fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=interrupt_after(3))
-    newest = max((tmp_path / "run").glob("epoch-*"))
+    newest = max((tmp_path / "run").glob("state-*"))
     newest.write_bytes(newest.read_bytes()[:-10])
     trained = []
     resumed = fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=trained.append)
