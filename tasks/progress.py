@@ -26,11 +26,16 @@ class Progress:
         self._updated = time.monotonic()
 
     def advance(self, note: str = "") -> None:
-        """One unit more; ``note`` stands behind the bar."""
-        self._bar.set_postfix_str(note, refresh=False)
+        """One unit more; ``note``, if any, stands behind the bar."""
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
         self._bar.update()
         if time.monotonic() - self._updated > ARTIFACT_SECONDS:
             self._show()
+
+    def say(self, note: str) -> None:
+        """``note`` stands behind the bar; from any thread."""
+        self._bar.set_postfix_str(note)
 
     def __enter__(self) -> Self:
         return self

@@ -1,16 +1,17 @@
 """Training: every model and seed on a published data set, each in a folder of its own.
 
-PyTorch takes seconds to import, so that is done where there is something to train.
+On a GPU one training runs after the other; on a CPU as many at a time as there are cores, for one gains little from a
+second thread. PyTorch takes seconds to import, so that is done where there is something to train.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from prefect import task
@@ -18,15 +19,35 @@ from prefect.cache_policies import NO_CACHE
 
 import dmd_model
 from storage.feature_store import FeatureStore, Published
-from storage.schema import AlignedDataset, fingerprint
+from storage.schema import AlignedDataset, Failure, fingerprint
 from tasks.files import digest, write_text
 from tasks.labels import SPLITS
 from tasks.progress import Progress
+from tasks.workers import Workers
 
 if TYPE_CHECKING:
     from dmd_model.batch import Samples
 
 log = logging.getLogger(__name__)
+_EPOCHS = "epochs"
+_FEW = 3
+"""So many trainings are over before workers would have started for them."""
+
+
+class TrainingError(Exception):
+    """Trainings that failed, one sentence each; the others were finished."""
+
+    reason = "training_failed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a model of the registry with a seed, in a folder of its own; ``overrides`` change its settings."""
+
+    model: str
+    seed: int
+    folder: Path
+    overrides: Mapping[str, object] = field(default_factory=dict)
 
 
 @task(cache_policy=NO_CACHE)
@@ -42,49 +63,106 @@ def train(
     """Train what was not trained yet on this data by this code; return the folder of every model and seed.
 
     Each folder has ``data.json``, which names the snapshot that was read. A data set without labels trains nothing, by
-    rule, and says so.
+    rule, and says so. Raises TrainingError.
     """
     data = store.aligned(published.fingerprint, at=published.snapshot)
     if not np.isfinite(data.labels).any():
         log.warning("no training: the data set has no labels")
         return []
     code = digest(sorted(Path(dmd_model.__file__).parent.rglob("*.py")))  # other code makes other models
-    runs = {
-        (model, seed): folder
-        / model
-        / fingerprint({"model": model, "seed": seed, "data": published.fingerprint, "text": text, "code": code})
+    definition = {"data": published.fingerprint, "text": text, "code": code}
+    jobs = [
+        Job(model, seed, folder / model / fingerprint({"model": model, "seed": seed, **definition}))
         for model in models
         for seed in seeds
-    }
-    missing = {run: path for run, path in runs.items() if not (path / "result.json").exists()}
-    log.info("%d of %d trainings were done before on this data by this code", len(runs) - len(missing), len(runs))
+    ]
+    missing = [job for job in jobs if not (job.folder / "result.json").exists()]
+    log.info("%d of %d trainings were done before on this data by this code", len(jobs) - len(missing), len(jobs))
     if missing:
-        samples = {split: split_samples(data, split, text) for split in SPLITS}
-        for (model, seed), path in missing.items():
-            write_text(path / "data.json", json.dumps({**asdict(published), "text": text}))
-            train_one(model, samples, seed, device, path)
-    return list(runs.values())
+        for job in missing:
+            write_text(job.folder / "data.json", json.dumps({**asdict(published), "text": text}))
+        train_jobs(missing, {split: split_samples(data, split, text) for split in SPLITS}, device)
+    return [job.folder for job in jobs]
 
 
-def train_one(model: str, samples: Mapping[str, Samples], seed: int, device: str, folder: Path) -> None:
-    """Train one model with one seed behind a bar of its epochs; it often ends early, when valid stops improving."""
-    from dmd_model.fit import fit
+def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str) -> None:
+    """Do all the trainings; those that were broken off go on. Raises TrainingError when the others are finished."""
+    import torch
+
+    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    failures = _one_by_one(jobs, samples, device) if gpu or len(jobs) <= _FEW else _side_by_side(jobs, samples)
+    if said := [f"{job.model}, seed {job.seed}: {failure.message}" for job, failure in failures]:
+        raise TrainingError("; ".join(said))
+
+
+def _one_by_one(jobs: Iterable[Job], samples: Mapping[str, Samples], device: str) -> Iterable[tuple[Job, Failure]]:
+    """Each behind a bar of its epochs; it often ends early, when valid stops improving."""
+    from dmd_model.fit import DivergenceError
     from dmd_model.registry import configure
 
-    _, training = configure(model)
-    with Progress(f"train {model}, seed {seed}", total=training.max_epochs, unit="epoch") as progress:
-        fit(
-            model,
-            samples,
-            seed=seed,
-            folder=folder,
-            device=device,
-            on_epoch=lambda epoch: progress.advance(f"valid MAE {epoch['valid_mae']:.3f}"),
-        )
+    for job in jobs:
+        epochs = configure(job.model, job.overrides)[1].max_epochs
+        with Progress(f"train {job.model}, seed {job.seed}", total=epochs, unit="epoch") as progress:
+            try:
+                train_one(job, samples, device, lambda epoch: progress.advance(_note(epoch)))  # noqa: B023
+            except DivergenceError as error:
+                yield job, Failure("diverged", str(error))
+
+
+def _side_by_side(jobs: Sequence[Job], samples: Mapping[str, Samples]) -> Iterable[tuple[Job, Failure]]:
+    """All behind one bar of trainings, one at a time on each Dask worker of this machine."""
+    with Workers() as workers, Progress("train", total=len(jobs), unit="training") as progress:
+        shared = workers.client.scatter(samples, broadcast=True)
+        workers.client.subscribe_topic(_EPOCHS, lambda event: progress.say(event[1]))
+        by_key = {f"{job.model}, seed {job.seed}, {job.folder}": job for job in jobs}
+        for key, outcome in workers.measure(_train_on_worker, {k: (job, shared) for k, job in by_key.items()}):
+            progress.advance()
+            if isinstance(outcome, Failure):
+                yield by_key[key], outcome
+
+
+def _train_on_worker(job: Job, samples: Mapping[str, Samples]) -> None:
+    from distributed import get_worker
+
+    worker = get_worker()
+    name = f"{job.model}, seed {job.seed}"
+    train_one(job, samples, "cpu", lambda epoch: worker.log_event(_EPOCHS, f"{name}: {_note(epoch)}"))
+
+
+def _note(epoch: Mapping[str, Any]) -> str:
+    return f"epoch {epoch['epoch']}, valid MAE {epoch['valid_mae']:.3f}"
+
+
+def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -> None:
+    """One training, with its curves in ``tensorboard`` in its folder."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    from dmd_model.fit import fit
+
+    with SummaryWriter(job.folder / "tensorboard") as board:
+
+        def record(epoch: Mapping[str, Any]) -> None:
+            board.add_scalar("valid/mae", epoch["valid_mae"], epoch["epoch"])
+            board.add_scalar("learning_rate", epoch["learning_rate"], epoch["epoch"])
+            for name, value in epoch["train"].items():
+                scalars = (
+                    {f"train/{name}/{place}": one for place, one in enumerate(value)}
+                    if isinstance(value, list)
+                    else {f"train/{name}": value}
+                )
+                for tag, scalar in scalars.items():
+                    board.add_scalar(tag, scalar, epoch["epoch"])
+            on_epoch(epoch)
+
+        fit(job.model, samples, seed=job.seed, folder=job.folder, overrides=job.overrides, device=device,
+            on_epoch=record)  # fmt: skip
 
 
 def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
-    """The labelled segments of one split, with ``text`` (glove or bert) as their text features."""
+    """The labelled segments of one split, with ``text`` (glove or bert) as their text features.
+
+    A modality that the data set does not have is absent.
+    """
     from dmd_model.batch import Samples, Sequences
 
     chosen = np.flatnonzero((np.array(data.splits) == split) & np.isfinite(data.labels))
@@ -93,6 +171,8 @@ def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
     rows = np.arange(offsets[-1]) + np.repeat(data.offsets[chosen] - offsets[:-1], lengths)
 
     def sequences(feature: str) -> Sequences:
+        if feature not in data.features:
+            return Sequences.absent(len(chosen))
         return Sequences(data.features[feature][rows], offsets, data.masks[feature][rows], data.columns[feature])
 
     ids = tuple(data.ids[place] for place in chosen)

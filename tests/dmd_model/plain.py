@@ -28,14 +28,12 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = linear(width, width)
-        nn.init.xavier_uniform_(self.in_proj_weight)
+        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
+        self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, source: Tensor | None, mask: Tensor) -> Tensor:
         """x [T_q, B, E] attends to source [T_k, B, E] (None: to itself); mask [T_q, T_k] is added to the scores."""
-        steps, batch, width = x.shape
-        weight, bias = self.in_proj_weight, self.in_proj_bias
+        (steps, batch, width), weight, bias = x.shape, self.in_proj_weight, self.in_proj_bias
         if source is None:
             query, key, value = F.linear(x, weight, bias).chunk(3, dim=-1)
         else:
@@ -55,7 +53,7 @@ class Layer(nn.Module):
         super().__init__()
         self.relu_dropout, self.residual_dropout = config.relu_dropout, config.residual_dropout
         self.self_attn = Attention(width, config.heads, attention_dropout)
-        self.fc1, self.fc2 = linear(width, 4 * width), linear(4 * width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.layer_norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
 
     def forward(self, x: Tensor, source: Tensor | None, mask: Tensor) -> Tensor:
@@ -74,6 +72,11 @@ class Encoder(nn.Module):
         self.causal, self.dropout = config.causal, config.embed_dropout
         self.layers = nn.ModuleList(Layer(width, config, attention_dropout) for _ in range(layers))
         self.layer_norm = nn.LayerNorm(width)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                nn.init.xavier_uniform_(parameter)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
         self.register_buffer("positions", sinusoids(max(config.lengths), width), persistent=False)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -84,9 +87,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
         """x [T_q, B, E], source [T_k, B, E] -> [T_q, B, E]; causal: step i sees source steps up to i + |T_k - T_q|."""
         queries, keys = len(x), len(x if source is None else source)
-        mask = x.new_zeros(queries, keys)
-        if self.causal:
-            mask = mask.fill_(-math.inf).triu(1 + abs(keys - queries))
+        mask = x.new_full((queries, keys), -math.inf if self.causal else 0).triu(1 + abs(keys - queries))
         x, source = self.embed(x), None if source is None else self.embed(source)
         for layer in self.layers:
             x = layer(x, source, mask)
@@ -112,12 +113,11 @@ class GraphUnit(nn.Module):
         weights = edges + self.prior[:, None]
         difference = (logits[STUDENTS] - logits[TEACHERS].detach()).abs().squeeze(-1)  # [6, B]
         students, teachers = representations[STUDENTS], representations[TEACHERS].detach()  # [6, B, h]
-        if self.repel:
-            distance = cosine(students, teachers, dim=2).relu().mean(dim=1)  # [6]
-            representation = 10 * (weights.mean(dim=1) * distance).sum()
+        if self.repel:  # the mean cosine, which no sample weighs
+            distance = cosine(students, teachers, dim=2).relu().mean(dim=1, keepdim=True)  # [6, 1]
         else:
             distance = (students - teachers).abs().sum(dim=2)  # [6, B]
-            representation = 10 * (weights * distance).mean(dim=1).sum()
+        representation = 10 * (weights * distance).mean(dim=1).sum()
         return edges, regularisation, (weights * difference).mean(dim=1).sum(), representation
 
 
@@ -128,10 +128,7 @@ def graph_units(config: DMDConfig) -> tuple[GraphUnit, GraphUnit]:
 
 
 class PlainDMD(nn.Module):
-    """The backbone. Of ``config`` it takes sizes, dropouts and ``causal``; all else is official.
-
-    ``columns`` are those of text, vision, audio; sequences have exactly ``config.lengths`` steps.
-    """
+    """The backbone, on exactly ``config.lengths`` steps. ``config`` gives sizes and dropouts; all else is official."""
 
     def __init__(self, config: DMDConfig, columns: tuple[int, int, int]):
         super().__init__()
@@ -148,8 +145,9 @@ class PlainDMD(nn.Module):
             self.add_module(f"self_attentions_c_{m}", Encoder(d, config.layers, config, dropout[m]))
             for n in "lva".replace(m, ""):
                 self.add_module(f"trans_{m}_with_{n}", Encoder(d, config.layers, config, dropout[n]))
-            memory = Encoder(2 * d, config.memory_layers, config, config.memory_attention_dropout)
-            self.add_module(f"trans_{m}_mem", memory)
+            self.add_module(
+                f"trans_{m}_mem", Encoder(2 * d, config.memory_layers, config, config.memory_attention_dropout)
+            )
             self.add_module(f"weight_{m}", nn.Linear(2 * d, 2 * d))
             self.add_head(f"_{m}_low", flat, d)
             self.add_head(f"_{m}_high", 2 * d, 2 * d)
@@ -196,8 +194,7 @@ class PlainDMD(nn.Module):
         attended = torch.cat([getattr(self, f"self_attentions_c_{m}")(c[m])[-1] for m in "lva"], dim=1)  # [B, 3d]
         out["logits_c"] = self.apply_head("_c", attended)[0]
         fused.append(self.weight_c(attended).sigmoid())
-        out["output_logit"] = self.apply_head("", torch.cat(fused, dim=1))[0]
-        return out
+        return out | {"output_logit": self.apply_head("", torch.cat(fused, dim=1))[0]}
 
 
 def plain_losses(
@@ -205,15 +202,12 @@ def plain_losses(
 ) -> dict[str, Tensor]:
     """Every term by its official name, of ``model``'s output and labels [B]; ``combined_loss`` is what is minimised."""
 
-    def error(name: str) -> Tensor:
-        return (output[name].squeeze(1) - labels).abs().mean()
-
     def three(name: str) -> Tensor:
         return torch.stack([output[name.format(m)] for m in "lva"])
 
-    losses = {"loss_task_all": error("output_logit"), "loss_task_c": error("logits_c")}
-    auxiliary = sum(error(f"logits_{m}_{space}") for m in "lva" for space in ("homo", "hetero"))
-    losses["loss_task"] = losses["loss_task_all"] + losses["loss_task_c"] + auxiliary
+    errors = {n: F.l1_loss(x.squeeze(1), labels) for n, x in output.items() if n.startswith(("logits_", "output_"))}
+    losses = {"loss_task": sum(errors.values()), "loss_task_all": errors["output_logit"]}
+    losses["loss_task_c"] = errors["logits_c"]
     losses["loss_recon"] = sum(F.mse_loss(output[f"recon_{m}"], output[f"origin_{m}"]) for m in "lva")
     losses["loss_s_sr"] = sum(F.mse_loss(output[f"s_{m}"].permute(1, 2, 0), output[f"s_{m}_r"]) for m in "lva")
     # over the batch, for each step and channel
@@ -223,8 +217,8 @@ def plain_losses(
         edges, regularisation, logit, representation = unit(three(f"logits_{{}}_{space}"), three(f"repr_{{}}_{space}"))
         losses |= {f"edges_{space}": edges, f"loss_reg_{space}": regularisation, f"loss_logit_{space}": logit,
                    f"loss_repr_{space}": representation}  # fmt: skip
-        added = regularisation + logit + (representation if space == "hetero" else 0)
-        losses[f"graph_distill_loss_{space}"] = 0.05 * added
+        added = representation if space == "hetero" else 0
+        losses[f"graph_distill_loss_{space}"] = 0.05 * (regularisation + logit + added)
     decoupling = losses["loss_s_sr"] + losses["loss_recon"] + 0.1 * (losses["loss_sim"] + losses["loss_ort"])
     distillation = losses["graph_distill_loss_homo"] + losses["graph_distill_loss_hetero"]
     return losses | {"combined_loss": losses["loss_task"] + distillation + 0.1 * decoupling}
@@ -256,11 +250,3 @@ def sinusoids(length: int, width: int) -> Tensor:
     frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / (half - 1)))
     angles = torch.arange(1, length + 1)[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def linear(inputs: int, outputs: int) -> nn.Linear:
-    """Of the encoders: they start otherwise than PyTorch's."""
-    module = nn.Linear(inputs, outputs)
-    nn.init.xavier_uniform_(module.weight)
-    nn.init.zeros_(module.bias)
-    return module

@@ -1,4 +1,4 @@
-"""What every model of the registry keeps: it learns, padding and absent modalities do not disturb it, all of it trains."""
+"""What every model of the registry keeps: it learns, all of it trains, and padding and absent modalities do no harm."""
 
 from dataclasses import fields, replace
 

@@ -86,9 +86,9 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     second epoch's end, or the batch of the third that was saved last."""
     script = f"""
 import os, signal, sys
-sys.path[:0] = [{str(REPOSITORY)!r}, {str(Path(__file__).parent)!r}]
+sys.path.insert(0, {str(REPOSITORY)!r})
 import torch
-from conftest import _make_samples as make
+from tests.dmd_model.made_up import make_samples as make
 from dmd_model import fit
 torch.set_num_threads(1)
 train = fit._Fit._backward

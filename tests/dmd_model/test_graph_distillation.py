@@ -6,7 +6,6 @@ import torch
 from dmd_model.config import DMDConfig
 from dmd_model.graph_distillation import EDGES, HOMO_PRIOR, STUDENTS, TEACHERS, GraphDistillation
 
-
 ALL = torch.ones(3, 1, dtype=torch.bool)
 
 

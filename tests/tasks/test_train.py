@@ -11,7 +11,8 @@ import pytest
 
 from dmd_model.dmd import DMD
 from dmd_model.registry import configure
-from tasks.train import split_samples, train
+from tasks.train import Job, TrainingError, split_samples, train, train_jobs
+from tests.dmd_model.made_up import make_samples
 from tests.tasks.labelled_data import WIDTHS, labelled_data, publish
 
 
@@ -47,6 +48,21 @@ def test_every_seed_is_trained_once_on_data_that_its_folder_names(tmp_path):
     assert more[0] == runs[1] and before.items() < results(tmp_path / "models").items()
     other = run(store, published, tmp_path / "models", seeds=(1,), text="bert")
     assert other[0] not in runs and len(results(tmp_path / "models")) == 4
+
+
+def test_many_trainings_run_side_by_side_and_one_that_fails_costs_no_other(tmp_path):
+    """On workers in processes of their own, with the very results of a training here."""
+    splits = {"train": make_samples(20, 1, "a"), "valid": make_samples(8, 2, "b"), "test": make_samples(8, 3, "c")}
+    small = {"d": 8, "heads": 2, "layers": 1, "memory_layers": 1, "max_epochs": 2}
+    jobs = [Job("dmd", seed, tmp_path / str(seed), small) for seed in (1, 2, 3)]
+    jobs.append(Job("dmd", 4, tmp_path / "4", {**small, "learning_rate": 1e30}))
+    with pytest.raises(TrainingError, match="^dmd, seed 4: .*not finite"):
+        train_jobs(jobs, splits, "cpu")
+    train_jobs([replace(jobs[0], folder=tmp_path / "here")], splits, "cpu")
+    one, here = (tmp_path / name / "model.safetensors" for name in ("1", "here"))
+    assert one.read_bytes() == here.read_bytes()
+    assert all((tmp_path / str(seed) / "result.json").exists() for seed in (2, 3))
+    assert list((tmp_path / "2" / "tensorboard").glob("events*"))
 
 
 def test_what_is_predicted_is_the_labelled_test_split(tmp_path):
