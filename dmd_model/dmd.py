@@ -45,6 +45,8 @@ class DMD(nn.Module):
         "default": (DMDConfig(), Training()),
         "official-mosi": (DMDConfig.official("mosi"), Training.official()),
         "official-mosei": (DMDConfig.official("mosei"), Training.official()),
+        "paper-mosi": (DMDConfig.paper("mosi"), Training.paper()),
+        "paper-mosei": (DMDConfig.paper("mosei"), Training.paper()),
     }
 
     def __init__(self, config: DMDConfig, columns: tuple[int, int, int]):
@@ -119,13 +121,15 @@ class DMD(nn.Module):
             "auxiliary": losses.absolute_error(output.homo_logits, labels, output.there)
             + losses.absolute_error(output.hetero_logits, labels, output.there)
             + (output.common_logit - labels).abs().mean(),
-            "reconstruction": losses.squared_error(parts.reconstructed, parts.projected, parts.present),
-            "cycle": losses.squared_error(parts.specific, parts.specific_again, parts.present),
+            "reconstruction": losses.squared_error(
+                parts.reconstructed, parts.projected, parts.present, config.squared_norms
+            ),
+            "cycle": losses.squared_error(parts.specific, parts.specific_again, parts.present, config.squared_norms),
             "orthogonality": losses.orthogonality(
                 parts.specific, parts.common, parts.present, config.ort_axis, config.ort_form
             ),
             "margin": losses.margin(
-                output.margin_vectors, labels, output.there, config.triplet, config.margin_per_label
+                output.margin_vectors, labels, output.there, config.triplet, config.margin_form, config.margin
             ),
         }
         for name, unit in (("homo", homo), ("hetero", hetero)):
@@ -142,14 +146,14 @@ class DMD(nn.Module):
                 terms["cycle"] + terms["reconstruction"]
                 + config.margin_ort_weight * (terms["margin"] + terms["orthogonality"])
             )  # fmt: skip
-        if config.homo_distillation:
-            homo = terms["homo_logit"] + terms["homo_regularisation"]
-            if config.homo_representation_added:
-                homo = homo + terms["homo_representation"]
-            total = total + config.distillation_weight * homo
-        if config.hetero_distillation:
-            hetero = terms["hetero_logit"] + terms["hetero_representation"] + terms["hetero_regularisation"]
-            total = total + config.distillation_weight * hetero
+        for name, weight, switched_on in (
+            ("homo", config.homo_representation_weight, config.homo_distillation),
+            ("hetero", config.hetero_representation_weight, config.hetero_distillation),
+        ):
+            if switched_on:
+                total = total + config.distillation_weight * (
+                    terms[f"{name}_logit"] + terms[f"{name}_regularisation"] + weight * terms[f"{name}_representation"]
+                )
         return total
 
     def _reduce_time(self, parts: Decoupled) -> tuple[Tensor, list[Tensor]]:

@@ -1,7 +1,7 @@
 """One protocol for every model: train, select an average of its weights on the valid split, and test that once.
 
-Everything random follows from the seed and the number of the epoch, or is in the checkpoint, so a run that was broken off
-goes on from its last checkpoint exactly as if it had not been (on a CPU, bit for bit).
+Everything random follows from the seed and the number of the epoch, or is in the checkpoint, so a run that was broken
+off goes on from its last checkpoint exactly as if it had not been (on a CPU, bit for bit).
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ class _Fit:
         checkpoint.remove_states(self.folder)
 
     def _save_if_due(self, interval: float) -> None:
-        """Save if the last time is ``interval`` seconds ago, and so long that saving takes a small share of the time."""
+        """Save if the last time is ``interval`` seconds ago, and saving takes but a small share of the time."""
         began = time.monotonic()
         if began - self.saved_at < max(interval, self.saving_took / _SAVING_SHARE):
             return

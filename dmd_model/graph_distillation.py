@@ -62,7 +62,7 @@ class GraphDistillation(nn.Module):
         return Distillation(
             edges=edges,
             logit=(weights * (student - teacher).abs()).mean(dim=1).sum(),
-            representation=self.config.representation_weight * self._representation_loss(weights, representations, exists),
+            representation=self._representation_loss(weights, representations, exists),
             regularisation=self.config.edge_regularisation * ((mean - self.prior) * complete.any()).square().sum(),
         )
 

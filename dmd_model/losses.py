@@ -16,10 +16,14 @@ def cosine(x: Tensor, y: Tensor, dim: int) -> Tensor:
     return (x * y).sum(dim) / squares.sqrt()
 
 
-def squared_error(x: Tensor, y: Tensor, present: Tensor) -> Tensor:
-    """Sum over modalities of the mean squared difference of [M, B, T, d], over the steps that take part."""
-    elements = present.expand(x.shape[:-1]).sum(dim=(1, 2)) * x.shape[-1]  # [M]
-    return ((x - y).square().sum(dim=(1, 2, 3)) / elements.clamp(min=1)).sum()
+def squared_error(x: Tensor, y: Tensor, present: Tensor, norms: str) -> Tensor:
+    """Sum over modalities of the squared difference of [M, B, T, d], over the steps that take part.
+
+    ``norms``: its ``mean`` over elements, or its ``sum`` (squared Frobenius norm) averaged over samples.
+    """
+    present = present.expand(x.shape[:-1])
+    counts = present.sum(dim=(1, 2)) * x.shape[-1] if norms == "mean" else present.any(dim=2).sum(dim=1)  # [M]
+    return ((x - y).square().sum(dim=(1, 2, 3)) / counts.clamp(min=1)).sum()
 
 
 def absolute_error(logits: Tensor, labels: Tensor, there: Tensor) -> Tensor:
@@ -41,11 +45,11 @@ def orthogonality(specific: Tensor, common: Tensor, present: Tensor, axis: str, 
     return ((penalty * taking_part).sum(dim=(1, 2)) / taking_part.sum(dim=(1, 2)).clamp(min=1)).sum()
 
 
-def margin(vectors: Tensor, labels: Tensor, there: Tensor, triplet: str, margin_per_label: float) -> Tensor:
-    """Triplet loss on cosines of the common parts, vectors [M, B, d], with a margin that grows with label distance.
+def margin(vectors: Tensor, labels: Tensor, there: Tensor, triplet: str, margin_form: str, margin: float) -> Tensor:
+    """Triplet loss on cosines of the common parts, vectors [M, B, d].
 
-    For every anchor i: mean over its positives p and negatives n of max(0, margin_in - cos_ip + cos_in); then the mean
-    over anchors that have both. ``official``: positives have exactly the anchor's label, negatives any other, in any
+    The margin is constant, or ``margin`` times the label distance. For every anchor i: mean over its positives p and
+    negatives n of max(0, margin_in - cos_ip + cos_in); then the mean over anchors that have both. ``official``: positives have exactly the anchor's label, negatives any other, in any
     modality. ``paper``: positives have the anchor's class (rounded label) in another modality, negatives another class
     in the anchor's modality.
     """
@@ -65,8 +69,8 @@ def margin(vectors: Tensor, labels: Tensor, there: Tensor, triplet: str, margin_
         positive, negative = same_class & ~same_modality, ~same_class & same_modality
     exists = there.expand(modalities, batch).flatten()  # [N]
     positive, negative = positive & exists & exists[:, None], negative & exists
-    distances = margin_per_label * (label[:, None] - label).abs()
-    violation = ((distances + similarity)[:, None, :] - similarity[:, :, None]).relu()  # [N anchors, N pos., N neg.]
+    margins = margin * (label[:, None] - label).abs() if margin_form == "label_distance" else margin
+    violation = ((margins + similarity)[:, None, :] - similarity[:, :, None]).relu()  # [N anchors, N pos., N neg.]
     pairs = positive.sum(dim=1) * negative.sum(dim=1)  # [N]
     per_anchor = (violation * (positive[:, :, None] & negative[:, None, :])).sum(dim=(1, 2)) / pairs.clamp(min=1)
     return per_anchor.sum() / (pairs > 0).sum().clamp(min=1)

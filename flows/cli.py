@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
 from pydantic import ValidationError
 
-from flows.parameters import RunParameters
+from flows.parameters import CompareParameters, RunParameters, TrainParameters
 
 
 def _wrong_values(error: CycloptsError) -> object:
@@ -43,7 +43,7 @@ def main() -> None:
 
 Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
 HOME = Path(".dmd")
-DEFAULTS = RunParameters()
+DEFAULTS, TRAIN, COMPARE = RunParameters(), TrainParameters(), CompareParameters()
 
 
 @app.command
@@ -58,6 +58,32 @@ def run(
         page = dmd(run)
     if page is not None:
         print(f"\nreport: {page}")
+    return 0
+
+
+@app.command
+def train(
+    *, run: Annotated[TrainParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = TRAIN
+) -> int:
+    """Train models on a published data set, evaluate them and write a page of results."""
+    return _train(run)
+
+
+@app.command
+def compare(
+    *, run: Annotated[CompareParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = COMPARE
+) -> int:
+    """Train DMD and its twelve baselines on a published data set, with five seeds, and set them side by side."""
+    return _train(run)
+
+
+def _train(run: TrainParameters) -> int:
+    from flows.local_server import at_hand
+    from flows.train import train_published
+
+    with at_hand():
+        page = train_published(run)
+    print(f"\nresults: {page}")
     return 0
 
 

@@ -36,11 +36,11 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
         dataset = pack(store, steps) if raw else import_features(store, run.features, run.text)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         published = publish(store, dataset) if verdict.passed else None
-    runs = []
+    runs, rows = [], []
     if published and run.reaches("train"):
         runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
-    rows = evaluate(store, dataset, runs)
-    page = report(store, dataset, steps, verdict, published, rows, runs, raw, run.folder)
+        rows = evaluate(store, published, runs, run.dataset)
+    page = report(store, dataset, steps, verdict, published, rows, runs, raw, run.folder / "report.html")
     refuse(verdict, page)
     return page
 

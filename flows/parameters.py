@@ -8,14 +8,15 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dmd_model.registry import check_name
+from dmd_model.registry import MODELS, check_name
 
 Stage = Literal["ingest", "align", "extract", "validate", "train"]
 """The stages in the order in which they run; a report is made of whatever was validated."""
+FIRST_SEED = 1111
 
 
-class RunParameters(BaseModel):
-    """One run of the pipeline: which data, how far, which models."""
+class TrainParameters(BaseModel):
+    """Training on a data set that is published: which data, which models."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -24,24 +25,67 @@ class RunParameters(BaseModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         description="Name of the data set. `sample` is the embedded corpus, made where it is absent.",
     )
+    home: Path = Field(
+        default_factory=lambda: Path(os.environ.get("DMD_HOME", ".dmd")),
+        description="Folder in which everything lands: store, models, reports, one folder a data set.",
+    )
+    store: str | None = Field(None, description="URL of the store; by default a folder in `home`.")
+    models: list[str] = Field(
+        ["dmd"], min_length=1, description="Models to train, by name; `all` are DMD and its twelve baselines."
+    )
+    seeds: list[int] = Field(
+        [1111, 1112, 1113], min_length=1, description="One training a model and seed; one number below 100: so many."
+    )
+    text: Literal["glove", "bert"] = Field("glove", description="The text features that models read.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where models train; auto: a GPU if there is one."
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _known(cls, models: list[str]) -> list[str]:
+        if models == ["all"]:
+            return list(MODELS)
+        for model in models:
+            check_name(model)
+        return models
+
+    @field_validator("seeds")
+    @classmethod
+    def _counted(cls, seeds: list[int]) -> list[int]:
+        return [FIRST_SEED + number for number in range(seeds[0])] if len(seeds) == 1 and 0 < seeds[0] < 100 else seeds
+
+    @property
+    def folder(self) -> Path:
+        """Where this data set's store, models and reports lie."""
+        return self.home.absolute() / self.dataset
+
+    @property
+    def store_url(self) -> str:
+        return self.store or str(self.folder / "store")
+
+
+class CompareParameters(TrainParameters):
+    """The same, with every model and five seeds."""
+
+    models: list[str] = Field(list(MODELS), min_length=1, description="Models to compare, by name, or `all`.")
+    seeds: list[int] = Field(
+        [FIRST_SEED + number for number in range(5)],
+        min_length=1,
+        description="One training a model and seed; one number below 100: so many.",
+    )
+
+
+class RunParameters(TrainParameters):
+    """One run of the pipeline: which data, how far, which models."""
+
     raw: Path | None = Field(
         None, description="Folder with `label.csv` and `Raw/<video_id>/<clip_id>.mp4`. Not needed for `sample`."
     )
     features: Path | None = Field(
         None, description="A file of word-aligned features (.npz) to start from instead of raw video."
     )
-    home: Path = Field(
-        default_factory=lambda: Path(os.environ.get("DMD_HOME", ".dmd")),
-        description="Folder in which everything lands: store, models, reports, one folder a data set.",
-    )
-    store: str | None = Field(None, description="URL of the store; by default a folder in `home`.")
     stop_after: Stage = Field("train", description="The last stage to run.")
-    models: list[str] = Field(["dmd"], min_length=1, description="Models to train, by name.")
-    seeds: list[int] = Field([1111, 1112, 1113], min_length=1, description="One training a model and seed.")
-    text: Literal["glove", "bert"] = Field("glove", description="The text features that models read.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where models train; auto: a GPU if there is one."
-    )
     dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")
     trust_word_times: bool | None = Field(
         None,
@@ -56,13 +100,6 @@ class RunParameters(BaseModel):
     retry_failures: bool = Field(False, description="Try failed segments again.")
     segments: int = Field(60, ge=12, description="Segments of the sample corpus, where it is made.")
 
-    @field_validator("models")
-    @classmethod
-    def _known(cls, models: list[str]) -> list[str]:
-        for model in models:
-            check_name(model)
-        return models
-
     @model_validator(mode="after")
     def _source(self) -> RunParameters:
         if self.raw is not None and self.features is not None:
@@ -72,11 +109,6 @@ class RunParameters(BaseModel):
         return self
 
     @property
-    def folder(self) -> Path:
-        """Where this data set's store, models and reports lie."""
-        return self.home.absolute() / self.dataset
-
-    @property
     def makes_sample(self) -> bool:
         """Whether the run is on the embedded corpus."""
         return self.dataset == "sample" and self.raw is None and self.features is None
@@ -84,10 +116,6 @@ class RunParameters(BaseModel):
     @property
     def trusts_word_times(self) -> bool:
         return not self.makes_sample if self.trust_word_times is None else self.trust_word_times
-
-    @property
-    def store_url(self) -> str:
-        return self.store or str(self.folder / "store")
 
     def reaches(self, stage: Stage) -> bool:
         """Whether the run goes as far as ``stage``."""

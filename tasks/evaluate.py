@@ -13,7 +13,8 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from storage.feature_store import FeatureStore
+from dmd_model.published import published_results
+from storage.feature_store import FeatureStore, Published
 
 METRICS = {
     "mae": "MAE",
@@ -30,12 +31,18 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the results table: a model's test metrics, mean and standard deviation over its runs."""
+    """One line of the results table: a model's test metrics, mean and standard deviation over its runs.
+
+    ``parameters`` of the model and ``seconds`` of a training are those of the runs; ``published`` is what others found.
+    """
 
     model: str
     runs: int
     mean: Mapping[str, float]
     std: Mapping[str, float]
+    parameters: int = 0
+    seconds: float = 0.0
+    published: tuple[str, ...] = ()
 
     def cell(self, metric: str) -> str:
         """The metric as people read it: per cent for accuracies and F1, ± deviation for several runs."""
@@ -47,31 +54,47 @@ class Row:
 
 
 @task(cache_policy=NO_CACHE)
-def evaluate(store: FeatureStore, dataset: str, runs: Sequence[Path]) -> list[Row]:
+def evaluate(store: FeatureStore, published: Published, runs: Sequence[Path], name: str) -> list[Row]:
     """The rows of the results table: the mean of the training labels as a predictor, then each model.
 
     ``runs`` are folders of trained models; their test predictions were made once, by the weights chosen on valid.
+    ``name`` of the data set decides which published figures stand beside a model's.
     """
     results = [read_result(run) for run in runs]
     if not results:
         return []
-    rows = [mean_predictor(store, dataset)]
-    for model in dict.fromkeys(result["model"] for result in results):
-        tests = [result["metrics"]["test"] for result in results if result["model"] == model]
-        values = {metric: np.array([test[metric] for test in tests], np.float64) for metric in METRICS}
-        rows.append(
-            Row(
-                model,
-                len(tests),
-                {metric: float(value.mean()) for metric, value in values.items()},
-                {metric: float(value.std(ddof=1)) if len(value) > 1 else 0.0 for metric, value in values.items()},
-            )
-        )
+    rows = [mean_predictor(store, published), *model_rows(results, name)]
     create_table_artifact(
-        [{"model": row.model, "runs": row.runs} | {METRICS[m]: row.cell(m) for m in METRICS} for row in rows],
+        [
+            {"model": row.model, "runs": row.runs}
+            | {METRICS[metric]: row.cell(metric) for metric in METRICS}
+            | {"parameters": row.parameters or "", "seconds": round(row.seconds) or ""}
+            | {"published (Acc-7 / Acc-2 / F1)": "; ".join(row.published)}
+            for row in rows
+        ],
         key="results",
         description="Test split, mean ± standard deviation over seeds; weights chosen on the valid split.",
     )
+    return rows
+
+
+def model_rows(results: Sequence[Mapping[str, Any]], name: str) -> list[Row]:
+    """A row a model, in the order in which the models come; ``name`` is that of the data set."""
+    rows = []
+    for model in dict.fromkeys(result["model"] for result in results):
+        runs = [result for result in results if result["model"] == model]
+        values = {m: np.array([run["metrics"]["test"][m] for run in runs], np.float64) for m in METRICS}
+        rows.append(
+            Row(
+                model,
+                len(runs),
+                {metric: float(value.mean()) for metric, value in values.items()},
+                {metric: float(value.std(ddof=1)) if len(value) > 1 else 0.0 for metric, value in values.items()},
+                runs[0]["parameters"],
+                float(np.mean([run["seconds"] for run in runs])),
+                tuple(map(str, published_results(model, name))),
+            )
+        )
     return rows
 
 
@@ -80,11 +103,11 @@ def read_result(run: Path) -> dict[str, Any]:
     return json.loads((run / "result.json").read_text())
 
 
-def mean_predictor(store: FeatureStore, dataset: str) -> Row:
+def mean_predictor(store: FeatureStore, published: Published) -> Row:
     """What predicting the mean training label for everybody scores on the test split: the bar for any model."""
     from dmd_model import metrics  # scikit-learn takes two seconds to import
 
-    data = store.aligned(dataset)
+    data = store.aligned(published.fingerprint, at=published.snapshot)
     splits, labelled = np.array(data.splits), np.isfinite(data.labels)
     truth = data.labels[(splits == "test") & labelled]
     constant = data.labels[(splits == "train") & labelled].mean()

@@ -51,18 +51,18 @@ def report(
     store: FeatureStore,
     dataset: str,
     steps: Sequence[Step],
-    verdict: Verdict,
+    verdict: Verdict | None,
     published: Published | None,
     rows: Sequence[Row],
     runs: Sequence[Path],
     raw: Path | None,
-    folder: Path,
+    path: Path,
 ) -> Path:
-    """Write ``folder/report.html`` and return its path.
+    """Write the page at ``path``, in the data set's folder, and return its path.
 
-    ``steps`` are those of extraction, words first; an imported data set has none, and no ``raw`` video either.
+    ``steps`` are those of extraction, words first; an imported data set has none, and no ``raw`` video either. Without
+    a verdict nothing was validated, because the data set was published before.
     """
-    path = folder / "report.html"
     segments = store.segments()
     states = segment_states(store, segments, steps)
     case = fingerprint(
@@ -70,7 +70,7 @@ def report(
             "code": digest([Path(__file__), Path(figures.__file__), TEMPLATE]),
             "data": dataset,
             "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
-            "checks": [check.sentence for check in verdict.checks],
+            "checks": [check.sentence for check in verdict.checks] if verdict else [],
             "published": published and published.snapshot,
             "runs": [str(run) for run in runs],
         }
@@ -81,7 +81,7 @@ def report(
         return path
     data = store.aligned(dataset, at="staging")
     with figures.style():
-        sections = dataset_section(data, store, steps) | results_section(data, rows, runs)
+        sections = dataset_section(data, store, dataset) | results_section(data, rows, runs)
         if raw is not None:
             sections |= funnel_section(store, steps, len(data.ids))
             sections |= boundaries_section(forced_against_given(store, steps[0]))
@@ -91,18 +91,18 @@ def report(
         **sections,
         mark=Markup(mark),
         notes=_notes(data, store, steps),
-        name=folder.name,
+        name=path.parent.name,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         published=published,
         verdict=verdict,
-        docs=os.path.relpath(verdict.docs, folder),
+        docs=os.path.relpath(verdict.docs, path.parent) if verdict else "",
     )
     write_text(path, page)
     create_link_artifact(path.as_uri(), link_text=str(path), key="report", description="The report of the run.")
     return path
 
 
-def dataset_section(data: AlignedDataset, store: FeatureStore, steps: Sequence[Step]) -> dict[str, Any]:
+def dataset_section(data: AlignedDataset, store: FeatureStore, dataset: str) -> dict[str, Any]:
     """How many segments and words of which split and label, and what each feature measured."""
     splits, videos, lengths = np.array(data.splits), np.array(data.videos), np.diff(data.offsets)
     counts = []
@@ -119,13 +119,13 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, steps: Sequence[S
             }
         )
     create_table_artifact(counts, key="dataset", description="Segments and words by split.")
-    fingerprints = {step.name: step.fingerprint for step in steps}
+    fingerprints = store.recipe("aligned", dataset).get("features", {})  # an imported data set has none
     features = [
         {
             "name": name,
             "columns": values.shape[1],
             "measured": float(data.masks[name].mean()) if data.words else 0.0,
-            "recipe": json.dumps(store.recipe(name, fingerprints[name])) if steps else "imported",
+            "recipe": json.dumps(store.recipe(name, fingerprints[name])) if name in fingerprints else "imported",
         }
         for name, values in data.features.items()
     ]

@@ -17,8 +17,10 @@ def sequences(seed: int) -> torch.Tensor:
 def test_squared_error_is_the_mean_over_the_steps_that_take_part():
     x, y = sequences(1), sequences(2)
     expected = sum((x[m] - y[m])[PRESENT[m]].square().mean() for m in range(3))
-    torch.testing.assert_close(losses.squared_error(x, y, PRESENT), expected)
-    assert losses.squared_error(x, x, PRESENT) == 0
+    torch.testing.assert_close(losses.squared_error(x, y, PRESENT, "mean"), expected)
+    summed = sum((x[m] - y[m])[PRESENT[m]].square().sum() / 2 for m in range(3))
+    torch.testing.assert_close(losses.squared_error(x, y, PRESENT, "sum"), summed)
+    assert losses.squared_error(x, x, PRESENT, "mean") == 0
 
 
 @pytest.mark.parametrize("axis", ["batch", "feature"])
@@ -50,7 +52,7 @@ def test_absolute_error_counts_the_samples_that_have_the_modality():
     assert losses.absolute_error(logits, labels, torch.ones(3, 1, dtype=torch.bool)) == (1 + 4 + 2 + 2 + 9 + 8) / 2
 
 
-def plain_margin(vectors, labels, there, triplet, margin_per_label):
+def plain_margin(vectors, labels, there, triplet, form, margin):
     """The definition, anchor by anchor."""
     items = [(m, b) for m in range(3) for b in range(len(labels)) if there[m, b]]
     unit = {(m, b): vectors[m, b] / (vectors[m, b].square().sum() + 1e-8).sqrt() for m, b in items}
@@ -66,7 +68,7 @@ def plain_margin(vectors, labels, there, triplet, margin_per_label):
                     p[0] != anchor[0] and y_p.round() == y.round() and n[0] == anchor[0] and y_n.round() != y.round()
                 )
             if chosen:
-                distance = margin_per_label * (y - y_n).abs()
+                distance = margin * (y - y_n).abs() if form == "label_distance" else margin
                 found.append((distance - unit[anchor] @ unit[p] + unit[anchor] @ unit[n]).clamp(min=0))
         if found:
             of_anchors.append(torch.stack(found).mean())
@@ -76,20 +78,24 @@ def plain_margin(vectors, labels, there, triplet, margin_per_label):
 @pytest.mark.parametrize("triplet", ["official", "paper"])
 @pytest.mark.parametrize("labels", [[1.2, -0.4, 1.2, 1.0], [2.0, 2.0, 2.0, 2.0], [-1.0, 0.6, 3.0, -2.8]])
 @pytest.mark.parametrize("absent", [[], [(0, 1), (2, 1), (1, 3)]])
-def test_the_margin_loss_is_its_definition(triplet, labels, absent):
+@pytest.mark.parametrize("form", ["label_distance", "constant"])
+def test_the_margin_loss_is_its_definition(triplet, labels, absent, form):
     vectors = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(3), requires_grad=True)
     labels = torch.tensor(labels)
     there = torch.ones(3, 4, dtype=torch.bool)
     for m, b in absent:
         there[m, b] = False
-    loss = losses.margin(vectors, labels, there, triplet, 0.15)
-    torch.testing.assert_close(loss, plain_margin(vectors, labels, there, triplet, 0.15))
+    loss = losses.margin(vectors, labels, there, triplet, form, 0.15)
+    torch.testing.assert_close(loss, plain_margin(vectors, labels, there, triplet, form, 0.15))
     loss.backward()
     assert torch.isfinite(vectors.grad).all()
 
 
 def test_a_batch_of_one_class_has_no_margin_loss():
-    assert losses.margin(torch.randn(3, 1, 5), torch.tensor([1.0]), torch.ones(3, 1) > 0, "official", 0.15) == 0
+    assert (
+        losses.margin(torch.randn(3, 1, 5), torch.tensor([1.0]), torch.ones(3, 1) > 0, "official", "constant", 0.15)
+        == 0
+    )
 
 
 def test_the_cosine_of_a_zero_vector_is_zero_with_a_finite_gradient():

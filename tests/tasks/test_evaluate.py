@@ -21,7 +21,8 @@ def finished(folder: Path, model: str, seed: int, **test: float | None) -> Path:
     """A folder as a finished training leaves it, as far as the table reads it."""
     path = folder / f"{model}{seed}"
     path.mkdir()
-    (path / "result.json").write_text(json.dumps({"model": model, "seed": seed, "metrics": {"test": TEST | test}}))
+    record = {"model": model, "seed": seed, "metrics": {"test": TEST | test}, "parameters": 7, "seconds": 2.0 * seed}
+    (path / "result.json").write_text(json.dumps(record))
     return path
 
 
@@ -32,13 +33,16 @@ def test_a_row_a_model_with_mean_and_deviation_over_its_seeds(prefect_server, tm
         finished(tmp_path, "other", 1),
         finished(tmp_path, "dmd", 2, mae=1.2),
     ]
-    baseline, dmd, other = evaluate.fn(store, published.fingerprint, runs)
+    baseline, dmd, other = evaluate.fn(store, published, runs, "MOSI-mine")
     assert (baseline.model, dmd.model, other.model) == ("mean of training labels", "dmd", "other")
     assert (dmd.runs, other.runs) == (2, 1)
     assert dmd.mean == pytest.approx(TEST) and other.mean == pytest.approx(TEST)
     assert dmd.std["mae"] == pytest.approx(0.4 / np.sqrt(2))  # of a sample, not of a population
     assert dmd.cell("mae") == "1.000 ± 0.283" and dmd.cell("acc7") == "40.0 ± 0.0"
     assert other.cell("mae") == "1.000" and other.cell("f1_nonzero") == "79.0"
+    assert (dmd.parameters, dmd.seconds, other.seconds, baseline.parameters) == (7, 3, 2, 0)
+    assert [found.split(" (")[0] for found in dmd.published] == ["41.4 / 84.5 / 84.4", "45.6 / 86.0 / 86.0"]
+    assert not other.published and not baseline.published
     with get_client(sync_client=True) as client:
         tables = [json.loads(found.data) for found in client.read_artifacts() if found.key == "results"]
     assert any([row["model"] for row in table] == ["mean of training labels", "dmd", "other"] for table in tables)
@@ -47,14 +51,14 @@ def test_a_row_a_model_with_mean_and_deviation_over_its_seeds(prefect_server, tm
 
 def test_a_metric_that_is_not_defined_is_a_dash(prefect_server, tmp_path):
     store, published = publish(tmp_path, labelled_data())
-    baseline, dmd = evaluate.fn(store, published.fingerprint, [finished(tmp_path, "dmd", 1, corr=None)])
+    baseline, dmd = evaluate.fn(store, published, [finished(tmp_path, "dmd", 1, corr=None)], "mine")
     assert dmd.cell("corr") == baseline.cell("corr") == "–"
 
 
 def test_the_mean_predictor_knows_the_training_labels_alone(tmp_path):
     data = labelled_data()
     store, published = publish(tmp_path, data)
-    row = mean_predictor(store, published.fingerprint)
+    row = mean_predictor(store, published)
     labelled = np.isfinite(data.labels)
     train, test = (data.labels[(np.array(data.splits) == split) & labelled] for split in ("train", "test"))
     assert row.mean["mae"] == pytest.approx(np.abs(test - train.mean()).mean())
@@ -64,7 +68,7 @@ def test_the_mean_predictor_knows_the_training_labels_alone(tmp_path):
 
 def test_nothing_trained_is_no_table(tmp_path):
     store, published = publish(tmp_path, labelled_data())
-    assert evaluate.fn(store, published.fingerprint, []) == []
+    assert evaluate.fn(store, published, [], "mine") == []
 
 
 def test_every_metric_has_a_cell():

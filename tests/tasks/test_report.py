@@ -78,7 +78,7 @@ def test_nothing_that_the_data_says_becomes_part_of_the_page(prefect_server, tmp
     store = FeatureStore.open(str(tmp_path / "store"))
     dataset = store.write_aligned({"made": "by hand"}, data)
     said = verdict(tmp_path, f"Every id is plain: 1 is not ({HOSTILE}).")
-    path = report.fn(store, dataset, [], said, None, [], [], None, tmp_path)
+    path = report.fn(store, dataset, [], said, None, [], [], None, tmp_path / "report.html")
     page = path.read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)" in page and "not published" in page
     assert not re.search(r"<script|<img", page)
@@ -94,8 +94,10 @@ def test_results_stand_beside_the_mean_predictor_with_their_curves_and_edges(pre
     monkeypatch.setattr(DMD, "PRESETS", {"default": small})
     store, published = publish(tmp_path, labelled_data())
     runs = train.fn(store, published, ["dmd"], [1, 2], "glove", "cpu", tmp_path / "models")
-    rows = evaluate.fn(store, published.fingerprint, runs)
-    path = report.fn(store, published.fingerprint, [], verdict(tmp_path), published, rows, runs, None, tmp_path)
+    rows = evaluate.fn(store, published, runs, "mine")
+    path = report.fn(
+        store, published.fingerprint, [], verdict(tmp_path), published, rows, runs, None, tmp_path / "report.html"
+    )
     page = path.read_text(encoding="utf-8")
     for row in rows:
         assert f"<td>{row.model}</td>" in page and row.cell("mae") in page
@@ -110,11 +112,11 @@ def test_results_stand_beside_the_mean_predictor_with_their_curves_and_edges(pre
 def test_what_was_reported_is_not_drawn_again_and_what_is_new_is(prefect_server, tmp_path):
     store, published = publish(tmp_path, labelled_data())
     arguments = store, published.fingerprint, []
-    path = report.fn(*arguments, verdict(tmp_path), published, [], [], None, tmp_path)
+    path = report.fn(*arguments, verdict(tmp_path), published, [], [], None, tmp_path / "report.html")
     written = path.stat().st_mtime_ns
-    report.fn(*arguments, verdict(tmp_path), published, [], [], None, tmp_path)
+    report.fn(*arguments, verdict(tmp_path), published, [], [], None, tmp_path / "report.html")
     assert path.stat().st_mtime_ns == written
-    report.fn(*arguments, verdict(tmp_path, "A face is seen."), published, [], [], None, tmp_path)
+    report.fn(*arguments, verdict(tmp_path, "A face is seen."), published, [], [], None, tmp_path / "report.html")
     assert "A face is seen." in path.read_text(encoding="utf-8")
 
 
@@ -152,7 +154,9 @@ def test_a_row_that_is_lost_anew_is_in_the_report_though_the_data_set_is_the_sam
         rows = [replace(s, excluded="repeated" if place == excluded else "") for place, s in enumerate(table(3))]
         store = funnel_store(tmp_path / f"store without {excluded}", {}, rows)
         dataset = store.write_aligned({"made": "by hand"}, empty)
-        path = report.fn(store, dataset, STEPS, verdict(tmp_path), None, [], [], tmp_path / "raw", tmp_path)
+        path = report.fn(
+            store, dataset, STEPS, verdict(tmp_path), None, [], [], tmp_path / "raw", tmp_path / "report.html"
+        )
         pages.append(path.read_text(encoding="utf-8"))
     assert ["v$_$2" in page for page in pages] == [True, False]
     assert ["v$_$3" in page for page in pages] == [False, True]
