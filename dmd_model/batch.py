@@ -18,6 +18,8 @@ from torch import Tensor
 from dmd_model.config import MODALITIES
 
 logger = logging.getLogger(__name__)
+PIECES = ("piece", "word")
+"""Columns of text that is given as word pieces, for an encoder that is trained: numbers, which are not standardised."""
 
 
 class DataError(ValueError):
@@ -125,9 +127,11 @@ class Standardiser:
 
     @classmethod
     def over(cls, train: Samples) -> Standardiser:
-        """Of the measured rows of the training split; a column that does not vary becomes zero."""
+        """Of the measured rows of the training split; a column that does not vary becomes zero. Not of word pieces."""
         means, scales = {}, {}
         for name, sequences in train.modalities.items():
+            if sequences.columns == PIECES:
+                continue
             rows = sequences.values[sequences.measured].astype(np.float64)
             mean = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
             deviation = rows.std(axis=0) if len(rows) else np.zeros(rows.shape[1])
@@ -138,10 +142,10 @@ class Standardiser:
 
     def __call__(self, samples: Samples) -> Samples:
         """Standardised samples; rows that were not measured are zero, the mean, in every column."""
-        if not self.means:
-            return samples
         changed = {}
         for name, sequences in samples.modalities.items():
+            if name not in self.means:
+                continue
             values = (sequences.values - self.means[name]) * self.scales[name]
             changed[name] = replace(sequences, values=(values * sequences.measured[:, None]).astype(np.float32))
         return replace(samples, **changed)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from dmd_model.batch import Standardiser
 from dmd_model.registry import configure, model_class
+from dmd_model.text_encoder import FineTuned, TextEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,15 @@ class Run:
     columns: dict[str, tuple[str, ...]]
     data: str
     standardiser: Standardiser
+    text_encoder: TextEncoder | None = None
 
     def build(self) -> nn.Module:
-        return model_class(self.model)(self.config, tuple(len(names) for names in self.columns.values()))
+        """The model with the weights that the random state gives it, behind its text encoder if it has one."""
+        text, vision, audio = (len(names) for names in self.columns.values())
+        if self.text_encoder is None:
+            return model_class(self.model)(self.config, (text, vision, audio))
+        encoder = self.text_encoder.build()
+        return FineTuned(encoder, model_class(self.model)(self.config, (encoder.config.hidden_size, vision, audio)))
 
     def to_json(self) -> dict[str, Any]:
         arrays = {part: {name: values.tolist() for name, values in getattr(self.standardiser, part).items()}
@@ -59,6 +66,7 @@ class Run:
         return {
             "model": self.model, "config": asdict(self.config), "training": asdict(self.training), "seed": self.seed,
             "columns": self.columns, "data": self.data, "standardiser": arrays,
+            "text_encoder": self.text_encoder and asdict(self.text_encoder),
         }  # fmt: skip
 
     @classmethod
@@ -67,7 +75,9 @@ class Run:
         arrays = {part: {name: np.array(values, np.float32) for name, values in record["standardiser"][part].items()}
                   for part in ("means", "scales")}  # fmt: skip
         columns = {name: tuple(names) for name, names in record["columns"].items()}
-        return cls(record["model"], config, training, record["seed"], columns, record["data"], Standardiser(**arrays))
+        encoder = TextEncoder(**record["text_encoder"]) if record["text_encoder"] else None
+        data, seed = record["data"], record["seed"]
+        return cls(record["model"], config, training, seed, columns, data, Standardiser(**arrays), encoder)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dmd_model import checkpoint
-from dmd_model.batch import Batch, DataError, DeviceSamples, Samples, Standardiser
+from dmd_model.batch import PIECES, Batch, DataError, DeviceSamples, Samples, Standardiser
 from dmd_model.checkpoint import Run
 from dmd_model.metrics import evaluate
 from dmd_model.prediction import place, predict_placed
 from dmd_model.registry import configure
+from dmd_model.text_encoder import FineTuned, TextEncoder, load_weights
 
 SPLITS = ("train", "valid", "test")
 _POOL = 8  # so many batches of samples are sorted by length and cut into batches again
@@ -59,30 +60,36 @@ def fit(
     seed: int,
     folder: Path,
     overrides: Mapping[str, object] | None = None,
+    text_encoder: Path | None = None,
     device: str = "auto",
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Result:
     """Train a model of the registry on ``samples`` (``train``, ``valid``, ``test``) and leave everything in ``folder``.
 
-    ``overrides`` change fields of the model's config or of its protocol, by name. A folder whose run was broken off is
-    resumed; one whose run has ended is read, not trained again. ``on_epoch`` gets each epoch's record of the history.
-    Raises DataError (bad samples), CheckpointError (the folder holds another run), ValueError (unknown model or
-    setting), DivergenceError (a loss is not finite).
+    ``overrides`` change fields of the model's config or of its protocol, by name. Text that is given as word pieces
+    needs ``text_encoder``, the folder of the encoder whose pieces they are: it is trained with the model. A folder
+    whose run was broken off is resumed; one whose run has ended is read, not trained again. ``on_epoch`` gets each
+    epoch's record of the history. Raises DataError (bad samples), CheckpointError (the folder holds another run),
+    ValueError (unknown model or setting), DivergenceError (a loss is not finite).
     """
     folder = Path(folder)
     config, training = configure(model_name, overrides)
     check(samples)
+    if (samples["train"].text.columns == PIECES) != (text_encoder is not None):
+        raise DataError(f"text comes as {', '.join(samples['train'].text.names[:3])}: a text encoder reads word pieces "
+                        f"({', '.join(PIECES)}), and nothing else does")  # fmt: skip
+    encoder = text_encoder and TextEncoder.at(text_encoder)
     batches = math.ceil(len(samples["train"]) / training.batch_size)
     if batches < training.accumulate and not training.step_leftover_group:
         raise ValueError(f"{len(samples['train'])} training segments make {batches} batches, fewer than accumulate = "
                          f"{training.accumulate}: without step_leftover_group there is never a step")  # fmt: skip
     standardiser = Standardiser.over(samples["train"]) if training.standardise else Standardiser()
-    run = Run(model_name, config, training, seed, samples["train"].columns, _digest(samples), standardiser)
+    run = Run(model_name, config, training, seed, samples["train"].columns, _digest(samples), standardiser, encoder)
     checkpoint.claim(folder, run)
     if not (folder / "result.json").exists():
         target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         with _deterministic(target, training.cpu_threads):
-            _Fit(run, samples, folder, target).run(on_epoch)
+            _Fit(run, samples, folder, target, text_encoder).run(on_epoch)
     return read_result(folder)
 
 
@@ -128,14 +135,17 @@ def _deterministic(device: torch.device, cpu_threads: int) -> Iterator[None]:
 class _Fit:
     """The state of one run, which is whole between two optimiser steps."""
 
-    def __init__(self, run: Run, samples: Mapping[str, Samples], folder: Path, device: torch.device):
+    def __init__(
+        self, run: Run, samples: Mapping[str, Samples], folder: Path, device: torch.device, text_encoder: Path | None
+    ):
         self.definition, self.folder, self.device, self.training = run, folder, device, run.training
         torch.manual_seed(run.seed)
-        self.model = run.build().to(device)
+        self.model = run.build()
+        if text_encoder is not None:
+            load_weights(self.model.encoder, text_encoder)
+        self.model.to(device)
         self.samples = {split: place(run.standardiser(samples[split]), self.model, device) for split in SPLITS}
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(), self.training.learning_rate, weight_decay=self.training.weight_decay, fused=True
-        )
+        self.optimiser = torch.optim.Adam(self._parameter_groups(), weight_decay=run.training.weight_decay, fused=True)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=self.training.plateau_factor, patience=self.training.plateau_patience
         )
@@ -145,6 +155,13 @@ class _Fit:
         self.best_epoch, self.best_mae, self.seconds = 0, float("inf"), 0.0
         self.batches_done, self.sums = 0, {}  # of the epoch that is under way
         self.saved_at, self.saving_took = time.monotonic(), 0.0
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """The model's parameters, and those of a text encoder apart, which learns more slowly."""
+        encoder = self.model.encoder if isinstance(self.model, FineTuned) else nn.Module()
+        model = self.model.model if isinstance(self.model, FineTuned) else self.model
+        rates = ((model, self.training.learning_rate), (encoder, self.training.text_learning_rate))
+        return [{"params": parameters, "lr": rate} for part, rate in rates if (parameters := list(part.parameters()))]
 
     def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
         """Train from where the run was broken off until valid stops improving, then test the selected weights once."""
@@ -268,7 +285,7 @@ class _Fit:
         state = {
             "history": self.history, "best_epoch": self.best_epoch, "best_mae": self.best_mae, "seconds": self.seconds,
             "batches_done": self.batches_done, "schedule": self.schedule.state_dict(),
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rates": [group["lr"] for group in self.optimiser.param_groups],
         }  # fmt: skip
         checkpoint.save_state(self.folder, len(self.history), self.batches_done, tensors, state)
 
@@ -288,7 +305,8 @@ class _Fit:
             moments.setdefault(int(number), {})[key] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        self.optimiser.param_groups[0]["lr"] = state["learning_rate"]
+        for group, rate in zip(self.optimiser.param_groups, state["learning_rates"], strict=True):
+            group["lr"] = rate
         self.schedule.load_state_dict(state["schedule"])
         self.history, self.seconds, self.batches_done = state["history"], state["seconds"], state["batches_done"]
         self.best_epoch, self.best_mae = state["best_epoch"], state["best_mae"]

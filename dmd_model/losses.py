@@ -49,9 +49,9 @@ def margin(vectors: Tensor, labels: Tensor, there: Tensor, triplet: str, margin_
     """Triplet loss on cosines of the common parts, vectors [M, B, d].
 
     The margin is constant, or ``margin`` times the label distance. For every anchor i: mean over its positives p and
-    negatives n of max(0, margin_in - cos_ip + cos_in); then the mean over anchors that have both. ``official``: positives have exactly the anchor's label, negatives any other, in any
-    modality. ``paper``: positives have the anchor's class (rounded label) in another modality, negatives another class
-    in the anchor's modality.
+    negatives n of max(0, margin_in - cos_ip + cos_in); then the mean over anchors that have both. ``official``:
+    positives have exactly the anchor's label, negatives any other, in any modality. ``paper``: positives have the
+    anchor's class (rounded label) in another modality, negatives another class in the anchor's modality.
     """
     modalities, batch, _ = vectors.shape
     flat = vectors.flatten(0, 1)  # [N, d]

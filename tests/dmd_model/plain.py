@@ -107,8 +107,7 @@ class GraphUnit(nn.Module):
     def forward(self, logits: Tensor, representations: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """logits [3, B, 1], representations [3, B, h] -> edges [6, B], losses of edges, logits and representations."""
         z = torch.cat([self.W_logit(logits), self.W_repr(representations)], dim=-1)  # [3, B, 2g]
-        raw = self.W_edge(torch.cat([z[STUDENTS], z[TEACHERS]], dim=-1)).squeeze(-1)  # [6, B]
-        edges = (raw / 8).softmax(dim=0)
+        edges = (self.W_edge(torch.cat([z[STUDENTS], z[TEACHERS]], dim=-1)).squeeze(-1) / 8).softmax(dim=0)  # [6, B]
         regularisation = 10 * (edges.mean(dim=1) - self.prior).square().sum()
         weights = edges + self.prior[:, None]
         difference = (logits[STUDENTS] - logits[TEACHERS].detach()).abs().squeeze(-1)  # [6, B]
@@ -145,9 +144,8 @@ class PlainDMD(nn.Module):
             self.add_module(f"self_attentions_c_{m}", Encoder(d, config.layers, config, dropout[m]))
             for n in "lva".replace(m, ""):
                 self.add_module(f"trans_{m}_with_{n}", Encoder(d, config.layers, config, dropout[n]))
-            self.add_module(
-                f"trans_{m}_mem", Encoder(2 * d, config.memory_layers, config, config.memory_attention_dropout)
-            )
+            wide = Encoder(2 * d, config.memory_layers, config, config.memory_attention_dropout)
+            self.add_module(f"trans_{m}_mem", wide)
             self.add_module(f"weight_{m}", nn.Linear(2 * d, 2 * d))
             self.add_head(f"_{m}_low", flat, d)
             self.add_head(f"_{m}_high", 2 * d, 2 * d)
@@ -179,8 +177,8 @@ class PlainDMD(nn.Module):
             again = getattr(self, f"decoder_{m}")(torch.cat([specific, common], dim=1))
             out |= {f"origin_{m}": x, f"recon_{m}": again, f"s_{m}_r": private(again)}
             out[f"c_{m}_sim"] = align(common.flatten(1))  # [B, d]
-            s[m] = out[f"s_{m}"] = specific.permute(2, 0, 1)  # [T_m, B, d]
-            c[m] = out[f"c_{m}"] = common.permute(2, 0, 1)
+            s[m] = out[f"s_{m}"] = specific.permute(2, 0, 1).contiguous()  # [T_m, B, d]
+            c[m] = out[f"c_{m}"] = common.permute(2, 0, 1).contiguous()
             out[f"proj_s_{m}"] = getattr(self, f"proj_cosine_{m}")(s[m].transpose(0, 1).flatten(1))  # used by nothing
 
         fused = []
@@ -206,8 +204,8 @@ def plain_losses(
         return torch.stack([output[name.format(m)] for m in "lva"])
 
     errors = {n: F.l1_loss(x.squeeze(1), labels) for n, x in output.items() if n.startswith(("logits_", "output_"))}
-    losses = {"loss_task": sum(errors.values()), "loss_task_all": errors["output_logit"]}
-    losses["loss_task_c"] = errors["logits_c"]
+    losses = {"loss_task_all": errors["output_logit"], "loss_task_c": errors["logits_c"]}
+    losses["loss_task"] = sum(errors.values())
     losses["loss_recon"] = sum(F.mse_loss(output[f"recon_{m}"], output[f"origin_{m}"]) for m in "lva")
     losses["loss_s_sr"] = sum(F.mse_loss(output[f"s_{m}"].permute(1, 2, 0), output[f"s_{m}_r"]) for m in "lva")
     # over the batch, for each step and channel
@@ -217,8 +215,8 @@ def plain_losses(
         edges, regularisation, logit, representation = unit(three(f"logits_{{}}_{space}"), three(f"repr_{{}}_{space}"))
         losses |= {f"edges_{space}": edges, f"loss_reg_{space}": regularisation, f"loss_logit_{space}": logit,
                    f"loss_repr_{space}": representation}  # fmt: skip
-        added = representation if space == "hetero" else 0
-        losses[f"graph_distill_loss_{space}"] = 0.05 * (regularisation + logit + added)
+        added = logit + representation if space == "hetero" else logit
+        losses[f"graph_distill_loss_{space}"] = 0.05 * (regularisation + added)
     decoupling = losses["loss_s_sr"] + losses["loss_recon"] + 0.1 * (losses["loss_sim"] + losses["loss_ort"])
     distillation = losses["graph_distill_loss_homo"] + losses["graph_distill_loss_hetero"]
     return losses | {"combined_loss": losses["loss_task"] + distillation + 0.1 * decoupling}
@@ -246,7 +244,6 @@ def cosine(x: Tensor, y: Tensor, dim: int) -> Tensor:
 
 def sinusoids(length: int, width: int) -> Tensor:
     """[length, width]: positions from 1 on, sines first and then cosines."""
-    half = width // 2
-    frequencies = torch.exp(torch.arange(half) * -(math.log(10000) / (half - 1)))
+    frequencies = torch.logspace(0, -4, width // 2)  # from 1 to 1 / 10000
     angles = torch.arange(1, length + 1)[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)

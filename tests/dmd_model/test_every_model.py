@@ -80,7 +80,7 @@ def test_more_padding_and_other_samples_in_the_batch_change_no_prediction(model,
 
 
 @pytest.mark.parametrize("absent", [("vision", "audio"), ("audio",), ("text",)])
-def test_absent_modalities_are_no_matter(model, samples, absent):
+def test_absent_modalities_are_no_matter(name, model, samples, absent):
     """Absent in every segment: losses and gradients are finite, and the prediction still depends on the others."""
     samples = replace(samples, **{m: Sequences(getattr(samples, m).values[:0], np.zeros(6, int)) for m in absent})
     batch = batch_of(samples)
@@ -88,7 +88,8 @@ def test_absent_modalities_are_no_matter(model, samples, absent):
     terms["total"].backward()
     assert all(torch.isfinite(value).all() for value in terms.values())
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-    assert model.eval()(batch).prediction.std() > 0
+    if not (name == "mctn" and "text" in absent):  # MCTN predicts from text alone
+        assert model.eval()(batch).prediction.std() > 0
 
 
 def test_a_modality_absent_in_one_segment_leaves_the_others_alone(model, samples):
