@@ -42,12 +42,16 @@ class TrainingError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One training: a model of the registry with a seed, in a folder of its own; ``overrides`` change its settings."""
+    """One training: a model of the registry with a seed, in a folder of its own.
+
+    ``overrides`` change its settings; ``text_encoder`` is the folder of an encoder that is trained with it.
+    """
 
     model: str
     seed: int
     folder: Path
     overrides: Mapping[str, object] = field(default_factory=dict)
+    text_encoder: Path | None = None
 
 
 @task(cache_policy=NO_CACHE)
@@ -154,8 +158,16 @@ def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -
                     board.add_scalar(tag, scalar, epoch["epoch"])
             on_epoch(epoch)
 
-        fit(job.model, samples, seed=job.seed, folder=job.folder, overrides=job.overrides, device=device,
-            on_epoch=record)  # fmt: skip
+        fit(
+            job.model,
+            samples,
+            seed=job.seed,
+            folder=job.folder,
+            overrides=job.overrides,
+            text_encoder=job.text_encoder,
+            device=device,
+            on_epoch=record,
+        )
 
 
 def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:

@@ -1,0 +1,56 @@
+"""CMU-MOSI in three modalities, on the ten videos of its valid split: five folds by video, each modality and all three.
+
+``python -m benchmarks.mosi_folds dev_aligned_50.npz``. In each fold two videos test, two validate and six train.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.experiments import SEEDS, Variant, standard_error, trained
+from dmd_model.batch import Samples, Sequences
+from dmd_model.config import MODALITIES
+from dmd_model.metrics import evaluate
+from storage.interchange.npz import read_npz
+from tasks.train import split_samples
+
+SETS = {"text": ("text",), "vision": ("vision",), "audio": ("audio",), "all three": MODALITIES}
+METRICS = ("mae", "corr", "acc2_nonzero")
+
+
+def main() -> None:
+    data = read_npz(Path(sys.argv[1]))
+    videos = sorted(set(data.videos))
+    scores = {name: [] for name in SETS} | {"mean of training labels": []}
+    for fold in range(5):
+        tested, validated = videos[2 * fold : 2 * fold + 2], [videos[(2 * fold + place) % 10] for place in (2, 3)]
+        splits = tuple(
+            "test" if video in tested else "valid" if video in validated else "train" for video in data.videos
+        )
+        for name, modalities in SETS.items():
+            samples = {split: only(split_samples(replace(data, splits=splits), split, "glove"), modalities)
+                       for split in ("train", "valid", "test")}  # fmt: skip
+            results = trained(f"mosi-folds/{fold}/{name}", [Variant("dmd", "dmd")], samples, SEEDS[:3])
+            scores[name] += [[result["metrics"]["test"][metric] for metric in METRICS] for result in results["dmd"]]
+        truth = samples["test"].labels
+        mean = evaluate(np.full(len(truth), samples["train"].labels.mean()), truth)
+        scores["mean of training labels"].append([mean[metric] for metric in METRICS])
+    print("| DMD on | MAE | Corr | Acc-2 (neg/pos) |\n|---|---|---|---|")
+    for name, found in scores.items():
+        mae, corr, acc2 = np.array(found, float).T
+        print(
+            f"| {name} | {mae.mean():.3f} ± {standard_error(mae):.3f} | {corr.mean():.3f} | {100 * acc2.mean():.1f} |"
+        )
+
+
+def only(samples: Samples, modalities: tuple[str, ...]) -> Samples:
+    """The same segments, with the other modalities absent."""
+    return replace(samples, **{name: Sequences.absent(len(samples)) for name in MODALITIES if name not in modalities})
+
+
+if __name__ == "__main__":
+    main()
