@@ -66,6 +66,8 @@ def fit(
 ) -> Result:
     """Train a model of the registry on ``samples`` (``train``, ``valid``, ``test``) and leave everything in ``folder``.
 
+    A search has no business with ``test`` and leaves it out.
+
     ``overrides`` change fields of the model's config or of its protocol, by name. Text that is given as word pieces
     needs ``text_encoder``, the folder of the encoder whose pieces they are: it is trained with the model. A folder
     whose run was broken off is resumed; one whose run has ended is read, not trained again. ``on_epoch`` gets each
@@ -102,10 +104,10 @@ def read_result(folder: Path) -> Result:
 
 def check(samples: Mapping[str, Samples]) -> None:
     """Raises DataError on splits that are missing, empty, bad, overlapping, or of unlike columns."""
-    if set(samples) != set(SPLITS):
+    if not {"train", "valid"} <= set(samples) <= set(SPLITS):
         raise DataError(f"splits are {', '.join(SPLITS)}; given: {', '.join(samples) or 'none'}")
     seen: dict[str, str] = {}
-    for split in SPLITS:
+    for split in samples:
         if not len(samples[split]):
             raise DataError(f"the {split} split has no segments")
         samples[split].check()
@@ -144,7 +146,7 @@ class _Fit:
         if text_encoder is not None:
             load_weights(self.model.encoder, text_encoder)
         self.model.to(device)
-        self.samples = {split: place(run.standardiser(samples[split]), self.model, device) for split in SPLITS}
+        self.samples = {split: place(run.standardiser(samples[split]), self.model, device) for split in samples}
         self.optimiser = torch.optim.Adam(self._parameter_groups(), weight_decay=run.training.weight_decay, fused=True)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=self.training.plateau_factor, patience=self.training.plateau_patience
@@ -241,7 +243,9 @@ class _Fit:
     def _finish(self) -> None:
         """Test the selected weights, once, and write the model and its result."""
         self.model.load_state_dict(self.best)
-        predictions = {split: predict_placed(self.model, self.samples[split]) for split in ("valid", "test")}
+        predictions = {
+            split: predict_placed(self.model, data) for split, data in self.samples.items() if split != "train"
+        }
         labels = {split: self.samples[split].labels.cpu().numpy() for split in predictions}
         checkpoint.save_model(self.folder, {name: value.cpu() for name, value in self.best.items()})
         checkpoint.write_json(self.folder / "history.json", self.history)
@@ -254,7 +258,7 @@ class _Fit:
             "seconds": self.seconds,
             "environment": environment(self.device),
             "config": checkpoint.digest((self.folder / "config.json").read_bytes()),
-            "segments": {split: len(self.samples[split]) for split in SPLITS},
+            "segments": {split: len(data) for split, data in self.samples.items()},
             "metrics": {split: evaluate(predictions[split], labels[split]) for split in predictions},
             "predictions": {split: dict(zip(self.samples[split].ids, values.tolist(), strict=True))
                             for split, values in predictions.items()},
@@ -345,7 +349,7 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _digest(samples: Mapping[str, Samples]) -> str:
     """Names the data: ids, labels and arrays of all splits, 16 hex digits of SHA-256."""
     digest = hashlib.sha256()
-    for split in SPLITS:
+    for split in sorted(samples):
         part = samples[split]
         digest.update(repr((split, part.ids)).encode())
         digest.update(np.ascontiguousarray(part.labels).tobytes())

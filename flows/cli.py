@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
 from pydantic import ValidationError
 
-from flows.parameters import CompareParameters, RunParameters, TrainParameters
+from flows.parameters import CompareParameters, RunParameters, SearchParameters, TrainParameters
 
 
 def _wrong_values(error: CycloptsError) -> object:
@@ -43,7 +43,7 @@ def main() -> None:
 
 Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
 HOME = Path(".dmd")
-DEFAULTS, TRAIN, COMPARE = RunParameters(), TrainParameters(), CompareParameters()
+DEFAULTS, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
 
 
 @app.command
@@ -75,6 +75,16 @@ def compare(
 ) -> int:
     """Train DMD and its twelve baselines on a published data set, with five seeds, and set them side by side."""
     return _train(run)
+
+
+@app.command
+def search(
+    *, run: Annotated[SearchParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = SEARCH
+) -> None:
+    """Search for better settings of a model, by its error on the valid split (needs the extra `search`)."""
+    from flows.train import search_settings
+
+    print(f"\nbest settings: {search_settings(run)}")
 
 
 def _train(run: TrainParameters) -> int:

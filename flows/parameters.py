@@ -76,6 +76,15 @@ class CompareParameters(TrainParameters):
     )
 
 
+class SearchParameters(TrainParameters):
+    """A search for better settings of one model, on the valid split."""
+
+    models: list[str] = Field(["dmd"], min_length=1, max_length=1, description="The model, by name.")
+    seeds: list[int] = Field([1111], min_length=1, description="One training a trial and seed.")
+    trials: int = Field(20, ge=1, description="How many settings are tried.")
+    minutes: float = Field(60, gt=0, description="No trial begins later than this.")
+
+
 class RunParameters(TrainParameters):
     """One run of the pipeline: which data, how far, which models."""
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.parameters import TrainParameters
-from storage.feature_store import FeatureStore
+from flows.parameters import SearchParameters, TrainParameters
+from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
 from tasks.evaluate import evaluate
 from tasks.report import report
-from tasks.train import train
+from tasks.search import search
+from tasks.train import split_samples, train
 
 
 @flow(name="dmd")
@@ -20,10 +21,30 @@ def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: 
 
     What the models folder holds already is not trained again. Raises StoreError where nothing was published.
     """
+    store, published = published_data(run)
+    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
+    rows = evaluate(store, published, runs, run.dataset)
+    return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
+
+
+def search_settings(run: SearchParameters) -> Path:
+    """Search for better settings of a model on the valid split of the data set that was published last.
+
+    Returns the file with the best ones. Raises StoreError where nothing was published, and SearchError.
+    """
+    store, published = published_data(run)
+    data = store.aligned(published.fingerprint, at=published.snapshot)
+    samples = {split: split_samples(data, split, run.text) for split in ("train", "valid")}
+    (model,) = run.models
+    folder = run.folder / "searches" / f"{model}-{published.fingerprint}-{run.text}"
+    search(model, samples, run.seeds, run.trials, run.minutes, folder, run.device)
+    return folder / "best.json"
+
+
+def published_data(run: TrainParameters) -> tuple[FeatureStore, Published]:
+    """The store, and what it published last. Raises StoreError where that is nothing."""
     store = FeatureStore.open(run.store_url)
     published = store.published()
     if published is None:
         raise StoreError("nothing_published", f"{run.store_url} has no published data set: `dmd run` makes one")
-    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
-    rows = evaluate(store, published, runs, run.dataset)
-    return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
+    return store, published

@@ -159,6 +159,13 @@ def test_the_history_holds_every_term_and_the_edges_of_both_units(unbroken):
         assert sum(terms["edges_homo"]) == pytest.approx(3, abs=1e-4) and len(terms["edges_hetero"]) == 6
 
 
+def test_without_a_test_split_nothing_is_tested(splits, small, unbroken, tmp_path):
+    result = fit("dmd", {split: splits[split] for split in ("train", "valid")}, seed=7, overrides=small,
+                 folder=tmp_path / "run")  # fmt: skip
+    assert set(result.metrics) == {"valid"} and result.metrics["valid"] == unbroken.metrics["valid"]
+    assert weights(result) == weights(unbroken)
+
+
 def test_test_data_selects_nothing(splits, small, unbroken, tmp_path):
     """Other test labels change the test metrics and not one weight."""
     other = {**splits, "test": replace(splits["test"], labels=-splits["test"].labels)}
