@@ -9,34 +9,100 @@ Shapes: S streams, B batch, T steps, E width, H heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_CACHED_ELEMENTS = 400_000
+"""Of a matrix that is worked on at a time: 1.6 MB of floats."""
 
-def dropout(x: Tensor, p: float | Tensor, training: bool) -> Tensor:
-    """Dropout whose probabilities are rounded to the nearest 1/256, and scaled by what they were rounded to.
 
-    ``p`` is one probability, or thresholds from :func:`drop_thresholds` shaped to broadcast against ``x``. Eight
-    decisions are made from one 64-bit draw, which is several times faster on a CPU than a draw for each element.
-    """
-    if not training or (not isinstance(p, Tensor) and p == 0):
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Dropout whose probability is rounded to the nearest 1/256, and scaled by what it was rounded to."""
+    if not training or p == 0:
         return x
-    threshold = p if isinstance(p, Tensor) else _threshold(p)
-    scale = 256 / (256 - (p.to(x.dtype) if isinstance(p, Tensor) else threshold))
-    draws = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-    return x * (kept * scale)
+    threshold = _threshold(p)
+    return x * _kept(x, threshold).mul_(256 / (256 - threshold))
+
+
+def _kept(like: Tensor, threshold: int) -> Tensor:
+    """Which elements a dropout of ``threshold`` out of 256 keeps, 1 or 0 as floats."""
+    return torch.ge(_bytes(like.shape, like.device), threshold, out=torch.empty(like.shape, device=like.device))
+
+
+def _bytes(shape: torch.Size, device: torch.device) -> Tensor:
+    """Random bytes, uint8. Eight come from one 64-bit draw: several times faster on a CPU than a draw for each."""
+    count = math.prod(shape)
+    draws = torch.empty((count + 7) // 8, dtype=torch.int64, device=device).random_(-(2**63), None)
+    return draws.view(torch.uint8)[:count].view(shape)
 
 
 def drop_thresholds(probabilities: list[float]) -> Tensor:
-    """One threshold out of 256 for each probability, uint8."""
-    return torch.tensor([_threshold(p) for p in probabilities], dtype=torch.uint8)
+    """One threshold out of 256 for each probability, as floats."""
+    return torch.tensor([float(_threshold(p)) for p in probabilities])
 
 
 def _threshold(p: float) -> int:
     return min(round(256 * p), 255)
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(q^T k / sqrt(D) + bias), dropped out, times v: for S x B x H heads whose q, k, v are [S, B, H, D, T].
+
+    Written out because heads are narrow (5 in DMD). A product whose result is D columns wide runs several times slower
+    on a CPU than the same one with D rows, and autograd would choose the former. And the [T_q, T_k] matrices of all
+    heads are large: they are worked on a few streams at a time, so that they stay in the cache, in buffers that are
+    used again. What is kept of them for the backward pass are the weights, negative where they were dropped.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, thresholds: Tensor | None) -> Tensor:
+        q = q * q.shape[3] ** -0.5
+        signed = q.new_empty(*q.shape[:3], q.shape[4], k.shape[4])  # [S, B, H, T_q, T_k]
+        heard = torch.empty_like(q)  # [S, B, H, D, T_q]
+        for part, weights, other in _parts(signed):
+            torch.matmul(q[part].transpose(-1, -2), k[part], out=other)
+            if bias is not None:
+                other += bias[part]
+            torch.softmax(other, -1, out=weights)
+            if thresholds is None:
+                signed[part] = weights
+            else:
+                torch.sub(_bytes(other.shape, other.device), thresholds[part] - 0.5, out=other)
+                torch.copysign(weights, other, out=signed[part])
+                torch.clamp(signed[part], min=0, out=weights)
+            torch.matmul(v[part], weights.transpose(-1, -2), out=heard[part])
+        share = None if thresholds is None else 256 / (256 - thresholds)
+        ctx.save_for_backward(q, k, v, signed, share)
+        return heard if share is None else heard.mul_(share)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q, k, v, signed, share = ctx.saved_tensors
+        grad = grad.contiguous() if share is None else grad * share  # [S, B, H, D, T_q]
+        of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        for part, weights, other in _parts(signed):
+            torch.clamp(signed[part], min=0, out=weights)
+            torch.matmul(grad[part], weights, out=of_v[part])
+            torch.matmul(grad[part].transpose(-1, -2), v[part], out=other)  # of the dropped weights
+            if share is not None:
+                other.mul_(torch.gt(signed[part], 0, out=weights))
+            torch.abs(signed[part], out=weights)
+            of_scores = torch.ops.aten._softmax_backward_data(other, weights, -1, weights.dtype)
+            torch.matmul(k[part], of_scores.transpose(-1, -2), out=of_q[part])
+            torch.matmul(q[part], of_scores, out=of_k[part])
+        return of_q.mul_(q.shape[3] ** -0.5), of_k, of_v, None, None
+
+
+def _parts(matrices: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """A few streams of [S, ...] at a time, with two buffers of their shape."""
+    streams = min(len(matrices), max(1, _CACHED_ELEMENTS // matrices[0].numel()))
+    buffers = [matrices.new_empty(streams, *matrices.shape[1:]) for _ in range(2)]
+    for first in range(0, len(matrices), streams):
+        count = min(streams, len(matrices) - first)
+        yield slice(first, first + count), *(buffer[:count] for buffer in buffers)
 
 
 class StackedLinear(nn.Module):
@@ -97,20 +163,19 @@ class EncoderLayerBank(nn.Module):
         """``x`` [S, B, T_q, E]; ``keys`` [S, B, T_k, E], normalised; ``bias`` broadcasts to [S, B, 1, T_q, T_k],
         ``hears`` to [S, B, T_q, 1]."""
         width = x.shape[-1]
-        query = self._split(self.qkv(self.attention_norm(normalise(x)), slice(0, width)))  # [S, B, H, T_q, E/H]
+        query = self._split(self.qkv(self.attention_norm(normalise(x)), slice(0, width)))  # [S, B, H, E/H, T_q]
         key, value = self.qkv(self.attention_norm(keys), slice(width, None)).chunk(2, dim=-1)
-        scores = query @ self._split(key).transpose(-1, -2) * (width / self.heads) ** -0.5 + bias  # [S, B, H, T_q, T_k]
-        weights = scores.softmax(dim=-1)
-        if thresholds is not None:
-            weights = dropout(weights, thresholds, self.training)
-        heard = (weights @ self._split(value)).transpose(2, 3).flatten(3) * hears  # [S, B, T_q, E]
+        heard = _Attention.apply(
+            query, self._split(key), self._split(value), bias, thresholds if self.training else None
+        )
+        heard = heard.permute(0, 1, 4, 2, 3).flatten(3) * hears  # [S, B, T_q, E]
         x = x + dropout(self.attention_out(heard), self.residual_dropout, self.training)
         hidden = self.expand(self.feedforward_norm(normalise(x))).relu()  # [S, B, T_q, 4E]
         hidden = self.contract(dropout(hidden, self.relu_dropout, self.training))
         return x + dropout(hidden, self.residual_dropout, self.training)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(2, 3)  # [S, B, H, T, E/H]
+        return x.unflatten(-1, (self.heads, -1)).permute(0, 1, 3, 4, 2).contiguous()  # [S, B, H, E/H, T]
 
 
 class EncoderBank(nn.Module):
