@@ -60,20 +60,18 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, thresholds: Tensor | None) -> Tensor:
         q = q * q.shape[3] ** -0.5
-        signed = q.new_empty(*q.shape[:3], q.shape[4], k.shape[4])  # [S, B, H, T_q, T_k]
+        shape = torch.Size([*q.shape[:3], q.shape[4], k.shape[4]])  # [S, B, H, T_q, T_k]
+        signed = q.new_empty(shape) if any(ctx.needs_input_grad) else None
         heard = torch.empty_like(q)  # [S, B, H, D, T_q]
-        for part, weights, other in _parts(signed):
+        for part, weights, other in _parts(shape, q):
             torch.matmul(q[part].transpose(-1, -2), k[part], out=other)
             if bias is not None:
                 other += bias[part]
-            torch.softmax(other, -1, out=weights)
-            if thresholds is None:
-                signed[part] = weights
-            else:
+            kept = dropped = torch.softmax(other, -1, out=weights if signed is None else signed[part])
+            if thresholds is not None:
                 torch.sub(_bytes(other.shape, other.device), thresholds[part] - 0.5, out=other)
-                torch.copysign(weights, other, out=signed[part])
-                torch.clamp(signed[part], min=0, out=weights)
-            torch.matmul(v[part], weights.transpose(-1, -2), out=heard[part])
+                dropped = torch.clamp(kept.copysign_(other), min=0, out=weights)
+            torch.matmul(v[part], dropped.transpose(-1, -2), out=heard[part])
         share = None if thresholds is None else 256 / (256 - thresholds)
         ctx.save_for_backward(q, k, v, signed, share)
         return heard if share is None else heard.mul_(share)
@@ -83,7 +81,7 @@ class _Attention(torch.autograd.Function):
         q, k, v, signed, share = ctx.saved_tensors
         grad = grad.contiguous() if share is None else grad * share  # [S, B, H, D, T_q]
         of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        for part, weights, other in _parts(signed):
+        for part, weights, other in _parts(signed.shape, q):
             torch.clamp(signed[part], min=0, out=weights)
             torch.matmul(grad[part], weights, out=of_v[part])
             torch.matmul(grad[part].transpose(-1, -2), v[part], out=other)  # of the dropped weights
@@ -96,12 +94,12 @@ class _Attention(torch.autograd.Function):
         return of_q.mul_(q.shape[3] ** -0.5), of_k, of_v, None, None
 
 
-def _parts(matrices: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """A few streams of [S, ...] at a time, with two buffers of their shape."""
-    streams = min(len(matrices), max(1, _CACHED_ELEMENTS // matrices[0].numel()))
-    buffers = [matrices.new_empty(streams, *matrices.shape[1:]) for _ in range(2)]
-    for first in range(0, len(matrices), streams):
-        count = min(streams, len(matrices) - first)
+def _parts(shape: torch.Size, like: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """A few streams of the shape [S, ...] at a time, with two buffers for them."""
+    streams = min(shape[0], max(1, _CACHED_ELEMENTS // math.prod(shape[1:])))
+    buffers = [like.new_empty(streams, *shape[1:]) for _ in range(2)]
+    for first in range(0, shape[0], streams):
+        count = min(streams, shape[0] - first)
         yield slice(first, first + count), *(buffer[:count] for buffer in buffers)
 
 
@@ -170,7 +168,7 @@ class EncoderLayerBank(nn.Module):
         )
         heard = heard.permute(0, 1, 4, 2, 3).flatten(3) * hears  # [S, B, T_q, E]
         x = x + dropout(self.attention_out(heard), self.residual_dropout, self.training)
-        hidden = self.expand(self.feedforward_norm(normalise(x))).relu()  # [S, B, T_q, 4E]
+        hidden = self.expand(self.feedforward_norm(normalise(x))).relu_()  # [S, B, T_q, 4E]
         hidden = self.contract(dropout(hidden, self.relu_dropout, self.training))
         return x + dropout(hidden, self.residual_dropout, self.training)
 
