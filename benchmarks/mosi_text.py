@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.experiments import SEEDS, Variant, print_table, trained
 from dmd_model.batch import PIECES, Samples, Sequences
-from dmd_model.fit import SPLITS
 from dmd_model.registry import MODELS
+from dmd_model.splits import SPLITS
 
 FINE_TUNED = ("dmd", "ef-lstm", "lf-lstm", "mult", "misa", "fdmer")
 

@@ -61,7 +61,11 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Samples:
-    """N segments with their three modalities. ``labels`` float32 [N]; only prediction allows NaN, no label."""
+    """N segments with their three modalities.
+
+    ``labels`` float32, [N] a sentiment or [N, E] the presence (0 or 1) of E emotions; only prediction allows NaN, no
+    label.
+    """
 
     ids: tuple[str, ...]
     labels: np.ndarray
@@ -80,20 +84,32 @@ class Samples:
     def columns(self) -> dict[str, tuple[str, ...]]:
         return {name: sequences.names for name, sequences in self.modalities.items()}
 
-    def check(self, labelled: bool = True) -> None:
-        """Raises DataError on arrays that do not fit, empty segments, NaN or infinite values, and missing labels."""
+    def check(self, label_range: tuple[float, float] | None = None) -> None:
+        """Raises DataError on arrays that do not fit, empty segments, NaN or infinite values.
+
+        With ``label_range``, also on labels that are missing or out of it.
+        """
         if len(self.labels) != len(self.ids):
             raise DataError(f"{len(self.ids)} ids, but {len(self.labels)} labels")
-        if labelled and not np.isfinite(self.labels).all():
-            bad = np.flatnonzero(~np.isfinite(self.labels))
-            raise DataError(f"segment {self.ids[bad[0]]} has label {self.labels[bad[0]]} ({len(bad)} such segments): "
-                            "leave out what has no label")  # fmt: skip
+        if label_range is not None:
+            self._check_labels(*label_range)
         for name, sequences in self.modalities.items():
             self._check_modality(name, sequences)
         empty = np.flatnonzero(sum(sequences.counts for sequences in self.modalities.values()) == 0)
         if len(empty):
             raise DataError(f"segment {self.ids[empty[0]]} has no words in any modality ({len(empty)} such segments): "
                             "leave them out")  # fmt: skip
+
+    def _check_labels(self, lowest: float, highest: float) -> None:
+        labels = self.labels.reshape(len(self), -1)
+        for wrong, advice in (
+            (~np.isfinite(labels), "leave out what has no label"),
+            ((labels < lowest) | (labels > highest), f"label_range says {lowest:g} to {highest:g}"),
+        ):
+            bad = np.flatnonzero(wrong.any(axis=1))
+            if len(bad):
+                label = labels[bad[0]][wrong[bad[0]]][0]
+                raise DataError(f"segment {self.ids[bad[0]]} has label {label} ({len(bad)} such segments): {advice}")
 
     def _check_modality(self, name: str, sequences: Sequences) -> None:
         values, offsets = sequences.values, sequences.offsets
@@ -153,9 +169,9 @@ class Standardiser:
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded with zeros: text, vision, audio [B, T_m, D_m], lengths int64 [3, B] in that order, labels [B].
+    """Right-padded with zeros: text, vision, audio [B, T_m, D_m], lengths int64 [3, B] in that order.
 
-    An absent modality has length 0; every T_m is at least 1.
+    An absent modality has length 0; every T_m is at least 1. Labels are [B], or [B, E] of E emotions.
     """
 
     ids: tuple[str, ...]

@@ -7,7 +7,10 @@ configuration (aligned data, BERT text) and of constants in its code.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MODALITIES = ("text", "vision", "audio")
 _OFFICIAL = {
@@ -32,11 +35,12 @@ class DMDConfig:
     """
 
     lengths: tuple[int, int, int] = (50, 50, 50)
+    emotions: tuple[str, ...] = ()  # whose presence is predicted, each by itself; none: a sentiment
     d: int = 32
     heads: int = 4
     layers: int = 2
     memory_layers: int = 2
-    kernels: tuple[int, int, int] = (3, 3, 3)
+    kernels: tuple[int, int, int] = (1, 1, 1)
 
     input_dropout: tuple[float, float, float] = (0.2, 0.4, 0.4)  # of feature elements; official for text only
     attention_dropout: tuple[float, float, float] = (0.1, 0.1, 0.1)  # by the modality that is attended to
@@ -143,7 +147,7 @@ class DMDConfig:
 class Training:
     """The protocol of one run. Defaults are the preset ``dmd``, for data sets from some hundred segments on."""
 
-    batch_size: int = 8  # official 16
+    batch_size: int = 16
     learning_rate: float = 1e-3
     text_learning_rate: float = 2e-5  # of a text encoder that is trained, too; official: the same for all, 1e-4
     weight_decay: float = 0.0  # of Adam; official 0 (its configuration names one that is never read)
@@ -159,6 +163,8 @@ class Training:
     early_stop: int = 10  # epochs without improvement of the valid MAE; official 10
     minimum_improvement: float = 1e-6  # of the valid MAE; official 1e-6
     max_epochs: int = 60  # official has none
+    # Labels are mapped from this range to [-3, 3], on which models work, and predictions back. Not of emotions.
+    label_range: tuple[float, float] = (-3.0, 3.0)
     standardise: bool = True  # columns to mean 0, standard deviation 1 over the training split; official False
 
     mixed_precision: bool = False  # bfloat16 products, for a GPU; it changes the numbers in their third digit
@@ -171,7 +177,7 @@ class Training:
     def official(cls) -> Training:
         """The official loop, but for selection: the valid MAE is over samples, not a rounded mean of batch means."""
         return cls(
-            batch_size=16, learning_rate=1e-4, text_learning_rate=1e-4, accumulate=10, mean_over_group=False,
+            learning_rate=1e-4, text_learning_rate=1e-4, accumulate=10, mean_over_group=False,
             step_leftover_group=False, average_decay=0.0, max_epochs=1000, standardise=False,
         )  # fmt: skip
 
@@ -180,9 +186,24 @@ class Training:
         """The official loop, with every batch counted and gradients averaged over a group, as the paper lets expect."""
         return replace(cls.official(), mean_over_group=True, step_leftover_group=True)
 
+    def to_model(self, labels: np.ndarray) -> np.ndarray:
+        """Labels on the scale of models, -3 to 3."""
+        return (labels - sum(self.label_range) / 2) / self.label_unit
+
+    def from_model(self, predictions: np.ndarray) -> np.ndarray:
+        """Predictions on the scale of the labels."""
+        return predictions * self.label_unit + sum(self.label_range) / 2
+
+    @property
+    def label_unit(self) -> float:
+        """What a difference of 1 on the scale of models is on that of the labels."""
+        return (self.label_range[1] - self.label_range[0]) / 6
+
     def __post_init__(self) -> None:
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay = {self.average_decay} must be in [0, 1)")
+        if not self.label_range[0] < self.label_range[1]:
+            raise ValueError(f"label_range = {self.label_range} must be the lowest label and the highest")
         for name in ("batch_size", "accumulate", "max_epochs", "early_stop", "cpu_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")

@@ -24,7 +24,10 @@ CROSS = ((0, 2), (0, 1), (1, 0), (1, 2), (2, 0), (2, 1))
 
 @dataclass(frozen=True)
 class DMDOutput:
-    """Everything the losses need: predictions are [B], logits [M, B], representations [M, B, width]."""
+    """Everything the losses need: predictions are [B], logits [M, B], representations [M, B, width].
+
+    Of E emotions predictions are logits [B, E], and logits [M, B, E].
+    """
 
     prediction: Tensor
     common_logit: Tensor
@@ -63,11 +66,12 @@ class DMD(nn.Module):
         )
         flat = self.decoupling.steps() if config.time_reduction == "flatten" else (1, 1, 1)
         self.align = nn.ModuleList(nn.Linear(d * t, d) for t in flat)
-        self.homo_heads = nn.ModuleList(ResidualHead(d * t, d, config.output_dropout) for t in flat)
-        self.hetero_heads = nn.ModuleList(ResidualHead(2 * d, 2 * d, config.output_dropout) for _ in range(3))
-        self.common_head = ResidualHead(3 * d, 3 * d, config.output_dropout)
+        last = (config.output_dropout, max(1, len(config.emotions)))
+        self.homo_heads = nn.ModuleList(ResidualHead(d * t, d, *last) for t in flat)
+        self.hetero_heads = nn.ModuleList(ResidualHead(2 * d, 2 * d, *last) for _ in range(3))
+        self.common_head = ResidualHead(3 * d, 3 * d, *last)
         self.fusion_weights = nn.ModuleList(nn.Linear(width, width) for width in (2 * d, 2 * d, 2 * d, 3 * d))
-        self.fusion_head = ResidualHead(9 * d, 9 * d, config.output_dropout)
+        self.fusion_head = ResidualHead(9 * d, 9 * d, *last)
         self.homo_unit = GraphDistillation(config, d, config.homo_hidden, HOMO_PRIOR, config.homo_representation)
         self.hetero_unit = GraphDistillation(
             config, 2 * d, config.hetero_hidden, HETERO_PRIOR, config.hetero_representation
@@ -117,10 +121,10 @@ class DMD(nn.Module):
         config, parts = self.config, output.sequences
         homo, hetero = self.units(output)
         terms = {
-            "task": (output.prediction - labels).abs().mean(),
-            "auxiliary": losses.absolute_error(output.homo_logits, labels, output.there)
-            + losses.absolute_error(output.hetero_logits, labels, output.there)
-            + (output.common_logit - labels).abs().mean(),
+            "task": losses.error(output.prediction, labels).mean(),
+            "auxiliary": losses.error_by_head(output.homo_logits, labels, output.there)
+            + losses.error_by_head(output.hetero_logits, labels, output.there)
+            + losses.error(output.common_logit, labels).mean(),
             "reconstruction": losses.squared_error(
                 parts.reconstructed, parts.projected, parts.present, config.squared_norms
             ),

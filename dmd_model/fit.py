@@ -6,13 +6,12 @@ off goes on from its last checkpoint exactly as if it had not been (on a CPU, bi
 
 from __future__ import annotations
 
-import hashlib
 import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dmd_model import checkpoint
-from dmd_model.batch import PIECES, Batch, DataError, DeviceSamples, Samples, Standardiser
+from dmd_model.batch import PIECES, Batch, DataError, Samples, Standardiser
 from dmd_model.checkpoint import Run
-from dmd_model.metrics import evaluate
-from dmd_model.prediction import place, predict_placed
+from dmd_model.metrics import evaluate, evaluate_emotions
+from dmd_model.prediction import place, predict_placed, readable
 from dmd_model.registry import configure
+from dmd_model.splits import check, digest, random_batches
 from dmd_model.text_encoder import FineTuned, TextEncoder, load_weights
 
-SPLITS = ("train", "valid", "test")
-_POOL = 8  # so many batches of samples are sorted by length and cut into batches again
 _SAVE_WITHIN_EPOCH = 30.0  # seconds between two checkpoints of one epoch
 _SAVING_SHARE = 0.05  # of the time, at most
 
@@ -76,7 +74,8 @@ def fit(
     """
     folder = Path(folder)
     config, training = configure(model_name, overrides)
-    check(samples)
+    emotions = getattr(config, "emotions", ())
+    check(samples, emotions, training.label_range)
     if (samples["train"].text.columns == PIECES) != (text_encoder is not None):
         raise DataError(f"text comes as {', '.join(samples['train'].text.names[:3])}: a text encoder reads word pieces "
                         f"({', '.join(PIECES)}), and nothing else does")  # fmt: skip
@@ -86,7 +85,7 @@ def fit(
         raise ValueError(f"{len(samples['train'])} training segments make {batches} batches, fewer than accumulate = "
                          f"{training.accumulate}: without step_leftover_group there is never a step")  # fmt: skip
     standardiser = Standardiser.over(samples["train"]) if training.standardise else Standardiser()
-    run = Run(model_name, config, training, seed, samples["train"].columns, _digest(samples), standardiser, encoder)
+    run = Run(model_name, config, training, seed, samples["train"].columns, digest(samples), standardiser, encoder)
     checkpoint.claim(folder, run)
     if not (folder / "result.json").exists():
         target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -100,23 +99,6 @@ def read_result(folder: Path) -> Result:
     if not (folder / "result.json").exists():
         raise checkpoint.CheckpointError(f"{folder} has no result.json: there is no finished run in it")
     return Result(folder, checkpoint.read_json(folder / "result.json"), checkpoint.read_json(folder / "history.json"))
-
-
-def check(samples: Mapping[str, Samples]) -> None:
-    """Raises DataError on splits that are missing, empty, bad, overlapping, or of unlike columns."""
-    if not {"train", "valid"} <= set(samples) <= set(SPLITS):
-        raise DataError(f"splits are {', '.join(SPLITS)}; given: {', '.join(samples) or 'none'}")
-    seen: dict[str, str] = {}
-    for split in samples:
-        if not len(samples[split]):
-            raise DataError(f"the {split} split has no segments")
-        samples[split].check()
-        if samples[split].columns != samples["train"].columns:
-            raise DataError(f"the {split} split has other columns than the train split")
-        for identifier in samples[split].ids:
-            if identifier in seen:
-                raise DataError(f"segment {identifier} is twice in the data: in {seen[identifier]} and in {split}")
-            seen[identifier] = split
 
 
 @contextmanager
@@ -146,7 +128,8 @@ class _Fit:
         if text_encoder is not None:
             load_weights(self.model.encoder, text_encoder)
         self.model.to(device)
-        self.samples = {split: place(run.standardiser(samples[split]), self.model, device) for split in samples}
+        self.emotions = getattr(run.config, "emotions", ())
+        self.samples = {split: place(self._prepared(part), self.model, device) for split, part in samples.items()}
         self.optimiser = torch.optim.Adam(self._parameter_groups(), weight_decay=run.training.weight_decay, fused=True)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=self.training.plateau_factor, patience=self.training.plateau_patience
@@ -154,9 +137,22 @@ class _Fit:
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.training.average_decay))
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
-        self.best_epoch, self.best_mae, self.seconds = 0, float("inf"), 0.0
+        self.best_epoch, self.best_error, self.seconds = 0, float("inf"), 0.0
         self.batches_done, self.sums = 0, {}  # of the epoch that is under way
         self.saved_at, self.saving_took = time.monotonic(), 0.0
+
+    def _prepared(self, samples: Samples) -> Samples:
+        """Columns standardised, sentiments on the scale of models."""
+        labels = samples.labels if self.emotions else self.training.to_model(samples.labels)
+        return replace(self.definition.standardiser(samples), labels=labels)
+
+    def _evaluate(self, predictions: np.ndarray, split: str) -> dict[str, float]:
+        """Metrics of what the model predicts; the error, by which it is chosen, is in the unit of the labels."""
+        labels = self.samples[split].labels.cpu().numpy()
+        if self.emotions:
+            return evaluate_emotions(predictions, labels, self.emotions)
+        metrics = evaluate(predictions, labels)
+        return {**metrics, "mae": metrics["mae"] * self.training.label_unit}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """The model's parameters, and those of a text encoder apart, which learns more slowly."""
@@ -184,7 +180,7 @@ class _Fit:
         """One pass over the training split, or what is left of it."""
         training, data, epoch = self.training, self.samples["train"], len(self.history) + 1
         began = time.monotonic()
-        batches = _batches(data, training.batch_size, np.random.default_rng([self.definition.seed, epoch, 0]))
+        batches = random_batches(data, training.batch_size, np.random.default_rng([self.definition.seed, epoch, 0]))
         if not self.batches_done:
             torch.manual_seed(int(np.random.default_rng([self.definition.seed, epoch, 1]).integers(2**63)))
         self.model.train()
@@ -224,17 +220,18 @@ class _Fit:
 
     def _end_epoch(self) -> None:
         """Validate the averaged weights, keep them if they are the best, and go on to the next epoch."""
-        began, valid = time.monotonic(), self.samples["valid"]
-        mae = evaluate(predict_placed(self.average.module, valid), valid.labels.cpu().numpy())["mae"]
+        began = time.monotonic()
+        metrics = self._evaluate(predict_placed(self.average.module, self.samples["valid"]), "valid")
+        error = metrics["error" if self.emotions else "mae"]
         record = {
             "epoch": len(self.history) + 1,
             "train": {name: value.tolist() for name, value in self.sums.items()},
-            "valid_mae": mae,
+            "valid_error": error,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
         }
-        self.schedule.step(mae)
-        if mae < self.best_mae - self.training.minimum_improvement:
-            self.best_epoch, self.best_mae = record["epoch"], mae
+        self.schedule.step(error)
+        if error < self.best_error - self.training.minimum_improvement:
+            self.best_epoch, self.best_error = record["epoch"], error
             self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         self.batches_done, self.sums = 0, {}
         self.seconds += time.monotonic() - began
@@ -246,7 +243,7 @@ class _Fit:
         predictions = {
             split: predict_placed(self.model, data) for split, data in self.samples.items() if split != "train"
         }
-        labels = {split: self.samples[split].labels.cpu().numpy() for split in predictions}
+        shown = {split: readable(values, self.training) for split, values in predictions.items()}
         checkpoint.save_model(self.folder, {name: value.cpu() for name, value in self.best.items()})
         checkpoint.write_json(self.folder / "history.json", self.history)
         checkpoint.write_json(self.folder / "result.json", {
@@ -259,9 +256,9 @@ class _Fit:
             "environment": environment(self.device),
             "config": checkpoint.digest((self.folder / "config.json").read_bytes()),
             "segments": {split: len(data) for split, data in self.samples.items()},
-            "metrics": {split: evaluate(predictions[split], labels[split]) for split in predictions},
+            "metrics": {split: self._evaluate(values, split) for split, values in predictions.items()},
             "predictions": {split: dict(zip(self.samples[split].ids, values.tolist(), strict=True))
-                            for split, values in predictions.items()},
+                            for split, values in shown.items()},
         })  # fmt: skip
         checkpoint.remove_states(self.folder)
 
@@ -287,8 +284,8 @@ class _Fit:
         if self.device.type == "cuda":
             tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
         state = {
-            "history": self.history, "best_epoch": self.best_epoch, "best_mae": self.best_mae, "seconds": self.seconds,
-            "batches_done": self.batches_done, "schedule": self.schedule.state_dict(),
+            "history": self.history, "best_epoch": self.best_epoch, "best_error": self.best_error,
+            "seconds": self.seconds, "batches_done": self.batches_done, "schedule": self.schedule.state_dict(),
             "learning_rates": [group["lr"] for group in self.optimiser.param_groups],
         }  # fmt: skip
         checkpoint.save_state(self.folder, len(self.history), self.batches_done, tensors, state)
@@ -313,7 +310,7 @@ class _Fit:
             group["lr"] = rate
         self.schedule.load_state_dict(state["schedule"])
         self.history, self.seconds, self.batches_done = state["history"], state["seconds"], state["batches_done"]
-        self.best_epoch, self.best_mae = state["best_epoch"], state["best_mae"]
+        self.best_epoch, self.best_error = state["best_epoch"], state["best_error"]
         torch.set_rng_state(tensors["random/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
@@ -329,31 +326,5 @@ def environment(device: torch.device) -> dict[str, str]:
     }
 
 
-def _batches(data: DeviceSamples, size: int, random: np.random.Generator) -> list[np.ndarray]:
-    """All samples once, in random batches; of samples of like length where batches are padded to their longest."""
-    order = random.permutation(len(data))
-    if data.fixed:
-        return [order[at : at + size] for at in range(0, len(order), size)]
-    lengths, pool, batches = data.counts.max(axis=0), _POOL * size, []
-    for at in range(0, len(order), pool):
-        pooled = order[at : at + pool]
-        pooled = pooled[np.argsort(lengths[pooled], kind="stable")]
-        batches += [pooled[first : first + size] for first in range(0, len(pooled), size)]
-    return [batches[number] for number in random.permutation(len(batches))]
-
-
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _digest(samples: Mapping[str, Samples]) -> str:
-    """Names the data: ids, labels and arrays of all splits, 16 hex digits of SHA-256."""
-    digest = hashlib.sha256()
-    for split in sorted(samples):
-        part = samples[split]
-        digest.update(repr((split, part.ids)).encode())
-        digest.update(np.ascontiguousarray(part.labels).tobytes())
-        for sequences in part.modalities.values():
-            for array in (sequences.values, sequences.offsets, sequences.measured):
-                digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]

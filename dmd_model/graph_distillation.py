@@ -39,7 +39,7 @@ class GraphDistillation(nn.Module):
     def __init__(self, config: DMDConfig, width: int, hidden: int, hand_set: tuple[int, ...], representation: str):
         super().__init__()
         self.config, self.representation = config, representation
-        self.embed_logit = nn.Linear(1, hidden)
+        self.embed_logit = nn.Linear(max(1, len(config.emotions)), hidden)
         self.embed_representation = nn.Linear(width, hidden)
         self.edge = nn.Linear(4 * hidden, 1)  # of the student's 2g features, then of the teacher's
         prior = torch.tensor(hand_set if config.edge_prior == "hand_set" else [0] * 6) / _PRIOR_TEMPERATURE
@@ -48,29 +48,28 @@ class GraphDistillation(nn.Module):
         self.register_buffer("teachers", torch.tensor(TEACHERS), persistent=False)
 
     def forward(self, logits: Tensor, representations: Tensor, there: Tensor) -> Distillation:
-        """``logits`` [M, B], ``representations`` [M, B, h], ``there`` bool [M, B or 1]: the modalities that exist.
+        """``logits`` [M, B] or [M, B, E], ``representations`` [M, B, h], ``there`` bool [M, B or 1]: what exists.
 
         No gradient reaches a teacher but through the edges. An edge of an absent modality weighs nothing, and only
         samples with all three modalities are held to the prior.
         """
+        logits = logits if logits.dim() == 3 else logits.unsqueeze(-1)  # [M, B, E]
         exists = there[self.students] & there[self.teachers]  # [K, B or 1]
         edges = self.edges(logits, representations, exists)
         complete = there.all(dim=0).expand(logits.shape[1])  # [B]
         mean = (edges * complete).sum(dim=1) / complete.sum().clamp(min=1)  # [K]
         weights = (edges + self.prior[:, None]) * exists if self.config.edge_prior == "hand_set" else edges
-        student, teacher = logits[self.students], logits[self.teachers].detach()  # [K, B]
+        student, teacher = logits[self.students], logits[self.teachers].detach()  # [K, B, E]
         return Distillation(
             edges=edges,
-            logit=(weights * (student - teacher).abs()).mean(dim=1).sum(),
+            logit=(weights * (student - teacher).abs().mean(dim=2)).mean(dim=1).sum(),
             representation=self._representation_loss(weights, representations, exists),
             regularisation=self.config.edge_regularisation * ((mean - self.prior) * complete.any()).square().sum(),
         )
 
     def edges(self, logits: Tensor, representations: Tensor, exists: Tensor) -> Tensor:
-        """Weights of the six edges for each sample, [K, B]; 0 for edges that do not exist."""
-        nodes = torch.cat(
-            [self.embed_logit(logits.unsqueeze(-1)), self.embed_representation(representations)], dim=-1
-        )  # [M, B, 2g]
+        """Weights of the six edges for each sample, [K, B]; 0 for edges that do not exist. ``logits`` [M, B, E]."""
+        nodes = torch.cat([self.embed_logit(logits), self.embed_representation(representations)], dim=-1)  # [M, B, 2g]
         as_student, as_teacher = (nodes @ self.edge.weight.view(2, -1).T).unbind(dim=-1)  # [M, B] each
         raw = as_student[self.students] + as_teacher[self.teachers] + self.edge.bias  # [K, B]
         lowest = torch.finfo(raw.dtype).min  # not -inf: where no edge exists, the softmax must stay finite

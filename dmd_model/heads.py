@@ -8,20 +8,21 @@ from dmd_model.transformer import dropout
 
 
 class ResidualHead(nn.Module):
-    """x -> ReLU layer -> dropout -> linear, plus x -> one logit. Returns hidden layer, residual sum and logit [B].
+    """x -> ReLU layer -> dropout -> linear, plus x -> logit. Returns hidden layer, residual sum and logit.
 
-    The head of MulT and of DMD.
+    The head of MulT and of DMD. The logit is [B], or [B, outputs] where there are several.
     """
 
-    def __init__(self, width: int, hidden: int, output_dropout: float):
+    def __init__(self, width: int, hidden: int, output_dropout: float, outputs: int = 1):
         super().__init__()
-        self.inner, self.outer, self.out = nn.Linear(width, hidden), nn.Linear(hidden, width), nn.Linear(width, 1)
+        self.inner, self.outer = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.out = nn.Linear(width, outputs)
         self.output_dropout = output_dropout
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = self.inner(x).relu()
         total = self.outer(dropout(hidden, self.output_dropout, self.training)) + x
-        return hidden, total, self.out(total).squeeze(-1)
+        return hidden, total, self.out(total).squeeze(-1)  # several outputs are not squeezed
 
 
 def mlp_head(width: int, hidden: int, dropout: float) -> nn.Sequential:

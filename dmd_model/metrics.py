@@ -6,6 +6,8 @@ The definitions are those of the official DMD and of MMSA: k-class accuracies cl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.metrics import f1_score
 
@@ -35,6 +37,30 @@ def evaluate(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         **_binary(predictions >= 0, labels >= 0, "haszero"),
         "n": len(labels),
     }
+
+
+def evaluate_emotions(logits: np.ndarray, labels: np.ndarray, emotions: Sequence[str]) -> dict[str, float]:
+    """Of the presence (0 or 1) of emotions, [N, E]: for each of them ``<emotion>_wacc`` and ``<emotion>_f1``.
+
+    An emotion is predicted where its logit is positive. The weighted accuracy is the mean of the accuracies on samples
+    that have the emotion and on those that have not (CMU-MOSEI's), NaN where one of these is empty; F1 is the weighted
+    one of scikit-learn. ``error`` is the mean binary cross-entropy, ``wacc`` and ``f1`` are means over emotions, ``n``
+    is N.
+    """
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.float64)
+    if logits.shape != labels.shape or labels.shape != (len(labels), len(emotions)) or not len(labels):
+        raise ValueError(f"metrics need a logit for each label: logits of shape {logits.shape}, labels {labels.shape}, "
+                         f"{len(emotions)} emotions")  # fmt: skip
+    found = {"error": float((np.logaddexp(0, logits) - labels * logits).mean()), "n": len(labels)}
+    for column, emotion in enumerate(emotions):
+        predicted, truth = logits[:, column] > 0, labels[:, column] > 0.5
+        both = truth.any() and not truth.all()
+        halves = [float((predicted[part] == truth[part]).mean()) for part in (truth, ~truth)] if both else [np.nan]
+        found[f"{emotion}_wacc"] = float(np.mean(halves))
+        found[f"{emotion}_f1"] = float(f1_score(truth, predicted, average="weighted", zero_division=0))
+    for metric in ("wacc", "f1"):
+        found[metric] = float(np.mean([found[f"{emotion}_{metric}"] for emotion in emotions]))
+    return found
 
 
 def k_class_accuracy(predictions: np.ndarray, labels: np.ndarray, limit: int) -> float:

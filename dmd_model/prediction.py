@@ -8,6 +8,7 @@ from torch import nn
 
 from dmd_model.batch import DataError, DeviceSamples, Samples
 from dmd_model.checkpoint import Trained
+from dmd_model.config import Training
 
 _BATCH = 128
 
@@ -15,15 +16,22 @@ _BATCH = 128
 def predict(trained: Trained, samples: Samples) -> np.ndarray:
     """Predictions float32 [N] of a trained model, in the order of ``samples``; labels are not looked at.
 
-    Raises DataError on bad samples and on columns that are not those the model was trained on.
+    Of E emotions, the probability of each, [N, E]. Raises DataError on bad samples and on columns that are not those
+    the model was trained on.
     """
-    samples.check(labelled=False)
+    samples.check()
     for modality, names in trained.run.columns.items():
         if samples.columns[modality] != names:
             raise DataError(f"{modality}: the columns are not those the model was trained on ({len(names)}, from "
                             f"{names[0]} to {names[-1]})")  # fmt: skip
     device = next(trained.model.parameters()).device
-    return predict_placed(trained.model, place(trained.run.standardiser(samples), trained.model, device))
+    placed = place(trained.run.standardiser(samples), trained.model, device)
+    return readable(predict_placed(trained.model, placed), trained.run.training)
+
+
+def readable(predictions: np.ndarray, training: Training) -> np.ndarray:
+    """What a model predicts [N] on the scale of the labels; logits of emotions [N, E] as probabilities."""
+    return training.from_model(predictions) if predictions.ndim == 1 else 1 / (1 + np.exp(-predictions))
 
 
 def place(samples: Samples, model: nn.Module, device: torch.device) -> DeviceSamples:
@@ -34,11 +42,11 @@ def place(samples: Samples, model: nn.Module, device: torch.device) -> DeviceSam
 
 @torch.inference_mode()
 def predict_placed(model: nn.Module, data: DeviceSamples) -> np.ndarray:
-    """Predictions float32 [N] in the order of the data; batches are made of segments of like length."""
+    """What the model gives, float32 [N] or [N, E], in the order of the data; batches are of segments of like length."""
     model.eval()
     order = np.argsort(data.counts.max(axis=0), kind="stable")
-    predictions = np.empty(len(data), np.float32)
-    for at in range(0, len(order), _BATCH):
-        indices = order[at : at + _BATCH]
-        predictions[indices] = model(data.batch(indices)).prediction.cpu().numpy()
+    batches = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
+    found = np.concatenate([model(data.batch(indices)).prediction.float().cpu().numpy() for indices in batches])
+    predictions = np.empty_like(found)
+    predictions[order] = found
     return predictions

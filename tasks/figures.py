@@ -89,7 +89,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], kept: 
     left, right = figure.subplots(1, 2)
     for name, history in histories.items():
         epochs = [record["epoch"] for record in history]
-        errors = [record["valid_mae"] for record in history]
+        errors = [record["valid_error"] for record in history]
         (line,) = left.plot(epochs, [record["train"]["total"] for record in history], linewidth=1.2)
         right.plot(epochs, errors, linewidth=1.2, color=line.get_color(), label=name)
         right.plot(kept[name], errors[kept[name] - 1], "o", color=line.get_color(), markersize=5)

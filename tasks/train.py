@@ -134,7 +134,7 @@ def _train_on_worker(job: Job, samples: Mapping[str, Samples]) -> None:
 
 
 def _note(epoch: Mapping[str, Any]) -> str:
-    return f"epoch {epoch['epoch']}, valid MAE {epoch['valid_mae']:.3f}"
+    return f"epoch {epoch['epoch']}, valid error {epoch['valid_error']:.3f}"
 
 
 def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -> None:
@@ -146,7 +146,7 @@ def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -
     with SummaryWriter(job.folder / "tensorboard") as board:
 
         def record(epoch: Mapping[str, Any]) -> None:
-            board.add_scalar("valid/mae", epoch["valid_mae"], epoch["epoch"])
+            board.add_scalar("valid/error", epoch["valid_error"], epoch["epoch"])
             board.add_scalar("learning_rate", epoch["learning_rate"], epoch["epoch"])
             for name, value in epoch["train"].items():
                 scalars = (

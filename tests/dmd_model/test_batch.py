@@ -110,12 +110,13 @@ def test_models_that_go_word_by_word_refuse_unlike_lengths(make_samples):
         replace(batch, lengths=lengths).aligned()
 
 
-def test_a_missing_label_is_refused_for_training_only(make_samples):
+@pytest.mark.parametrize("label, said", [(np.nan, "label nan"), (3.5, r"label 3.5 \(1 such segments\): label_range")])
+def test_a_label_that_is_missing_or_out_of_range_is_refused_for_training_only(make_samples, label, said):
     samples = make_samples(5)
-    samples.labels[4] = np.nan
-    samples.check(labelled=False)
-    with pytest.raises(DataError, match="segment video4 has label nan"):
-        samples.check()
+    samples.labels[4] = label
+    samples.check()
+    with pytest.raises(DataError, match=f"segment video4 has {said}"):
+        samples.check((-3, 3))
 
 
 @pytest.mark.parametrize(

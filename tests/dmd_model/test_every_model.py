@@ -54,7 +54,7 @@ def test_it_overfits_32_samples(name, make_samples, tmp_path):
         pass
 
     def stop(record):
-        if record["valid_mae"] < 0.1:
+        if record["valid_error"] < 0.1:
             raise Learnt
 
     with pytest.raises(Learnt):

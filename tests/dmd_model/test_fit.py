@@ -147,9 +147,9 @@ def test_the_best_epoch_on_valid_is_what_is_kept_and_tested(splits, unbroken):
         np.testing.assert_allclose(predictions, [recorded[i] for i in splits[split].ids], rtol=1e-6)
         error = np.abs(predictions - splits[split].labels).mean()
         assert unbroken.metrics[split]["mae"] == pytest.approx(error, rel=1e-5)
-    best = min(unbroken.history, key=lambda record: record["valid_mae"])
+    best = min(unbroken.history, key=lambda record: record["valid_error"])
     assert unbroken.record["best_epoch"] == best["epoch"]
-    assert unbroken.metrics["valid"]["mae"] == pytest.approx(best["valid_mae"], rel=1e-6)
+    assert unbroken.metrics["valid"]["mae"] == pytest.approx(best["valid_error"], rel=1e-6)
 
 
 def test_the_history_holds_every_term_and_the_edges_of_both_units(unbroken):
@@ -249,6 +249,39 @@ def test_bad_samples_are_refused_before_anything_is_written(splits, small, tmp_p
     with pytest.raises(DataError, match=sentence):
         fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_of_another_range_train_the_same_model(splits, small, unbroken, tmp_path):
+    """Percent instead of -3 to 3: the weights are the same, predictions and MAE are in percent."""
+    percent = {split: replace(part, labels=(part.labels + 3) / 6 * 100) for split, part in splits.items()}
+    with pytest.raises(DataError, match="label_range says -3 to 3"):
+        fit("dmd", percent, seed=7, overrides=small, folder=tmp_path / "run")
+    result = fit("dmd", percent, seed=7, overrides={**small, "label_range": [0, 100]}, folder=tmp_path / "run")
+    ours, standard = result.metrics["test"], unbroken.metrics["test"]
+    assert ours["mae"] == pytest.approx(standard["mae"] * 100 / 6, rel=1e-4)
+    assert (ours["acc7"], ours["acc2_nonzero"]) == (standard["acc7"], standard["acc2_nonzero"])
+    recorded = np.array(list(result.record["predictions"]["test"].values()))
+    expected = (np.array(list(unbroken.record["predictions"]["test"].values())) + 3) / 6 * 100
+    np.testing.assert_allclose(recorded, expected, rtol=1e-4)
+    np.testing.assert_allclose(predict(checkpoint.load(tmp_path / "run"), percent["test"]), recorded, rtol=1e-5)
+
+
+def test_emotions_are_told_apart(make_samples, small, tmp_path):
+    """Two emotions, one for each sign of the sentiment: their presence is predicted, as probabilities."""
+
+    def emotional(samples):
+        return replace(samples, labels=np.stack([samples.labels > 0.3, samples.labels < -0.3], 1).astype(np.float32))
+
+    splits = {"train": make_samples(120, 1, "a"), "valid": make_samples(40, 2, "b"), "test": make_samples(60, 3, "c")}
+    splits = {split: emotional(part) for split, part in splits.items()}
+    settings = {**small, "d": 16, "emotions": ["happy", "sad"], "max_epochs": 8}
+    result = fit("dmd", splits, seed=1, overrides=settings, folder=tmp_path / "run")
+    assert result.metrics["test"]["happy_wacc"] > 0.75 and result.metrics["test"]["sad_f1"] > 0.75
+    shares = predict(checkpoint.load(tmp_path / "run"), splits["test"])
+    np.testing.assert_allclose(shares, list(result.record["predictions"]["test"].values()), rtol=1e-5)
+    assert shares.shape == (60, 2) and 0 < shares.min() < 0.3 < 0.7 < shares.max() < 1
+    with pytest.raises(DataError, match=r"labels of shape \(120, 2\); the model predicts a sentiment"):
+        fit("dmd", splits, seed=1, overrides=small, folder=tmp_path / "other")
 
 
 def test_prediction_needs_the_columns_of_training_and_no_labels(splits, unbroken):

@@ -45,11 +45,20 @@ def test_only_the_square_form_minds_opposite_parts():
     assert losses.orthogonality(x, -x, PRESENT, "feature", "square") == pytest.approx(3, abs=1e-4)
 
 
-def test_absolute_error_counts_the_samples_that_have_the_modality():
+def test_the_error_counts_the_samples_that_have_the_modality():
     logits, labels = torch.tensor([[1.0, 5.0], [2.0, 3.0], [9.0, 9.0]]), torch.tensor([0.0, 1.0])
     there = torch.tensor([[True, False], [True, True], [False, False]])
-    assert losses.absolute_error(logits, labels, there) == 1 + (2 + 2) / 2
-    assert losses.absolute_error(logits, labels, torch.ones(3, 1, dtype=torch.bool)) == (1 + 4 + 2 + 2 + 9 + 8) / 2
+    assert losses.error_by_head(logits, labels, there) == 1 + (2 + 2) / 2
+    assert losses.error_by_head(logits, labels, torch.ones(3, 1, dtype=torch.bool)) == (1 + 4 + 2 + 2 + 9 + 8) / 2
+
+
+def test_the_error_of_emotions_is_their_mean_cross_entropy():
+    logits = torch.tensor([[[2.0, -1.0], [0.5, 0.0]]])
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    expected = -torch.tensor([[2.0, 1.0], [-0.5, 0.0]]).sigmoid().log().mean(dim=1)
+    torch.testing.assert_close(losses.error(logits[0], labels), expected)
+    there = torch.tensor([[True, False]])
+    torch.testing.assert_close(losses.error_by_head(logits, labels, there), expected[0])
 
 
 def plain_margin(vectors, labels, there, triplet, form, margin):
@@ -60,15 +69,15 @@ def plain_margin(vectors, labels, there, triplet, form, margin):
     for anchor in items:
         found = []
         for p, n in itertools.product(items, items):
-            y, y_p, y_n = labels[anchor[1]], labels[p[1]], labels[n[1]]
+            y, y_p, y_n = (labels[item[1]].reshape(-1) for item in (anchor, p, n))
             if triplet == "official":
-                chosen = p != anchor and y_p == y and y_n != y
+                chosen = p != anchor and y_p.equal(y) and not y_n.equal(y)
             else:
-                chosen = (
-                    p[0] != anchor[0] and y_p.round() == y.round() and n[0] == anchor[0] and y_n.round() != y.round()
-                )
+                y_class, p_class, n_class = (label.round() for label in (y, y_p, y_n))
+                other_modality, same_modality = p[0] != anchor[0], n[0] == anchor[0]
+                chosen = other_modality and p_class.equal(y_class) and same_modality and not n_class.equal(y_class)
             if chosen:
-                distance = margin * (y - y_n).abs() if form == "label_distance" else margin
+                distance = margin * (y - y_n).abs().sum() if form == "label_distance" else margin
                 found.append((distance - unit[anchor] @ unit[p] + unit[anchor] @ unit[n]).clamp(min=0))
         if found:
             of_anchors.append(torch.stack(found).mean())
@@ -76,7 +85,8 @@ def plain_margin(vectors, labels, there, triplet, form, margin):
 
 
 @pytest.mark.parametrize("triplet", ["official", "paper"])
-@pytest.mark.parametrize("labels", [[1.2, -0.4, 1.2, 1.0], [2.0, 2.0, 2.0, 2.0], [-1.0, 0.6, 3.0, -2.8]])
+@pytest.mark.parametrize("labels", [[1.2, -0.4, 1.2, 1.0], [2.0, 2.0, 2.0, 2.0], [-1.0, 0.6, 3.0, -2.8],
+                                    [[1.0, 0.0], [1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]])  # fmt: skip
 @pytest.mark.parametrize("absent", [[], [(0, 1), (2, 1), (1, 3)]])
 @pytest.mark.parametrize("form", ["label_distance", "constant"])
 def test_the_margin_loss_is_its_definition(triplet, labels, absent, form):

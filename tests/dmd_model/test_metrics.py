@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dmd_model.metrics import evaluate
+from dmd_model.metrics import evaluate, evaluate_emotions
 
 
 def test_halves_round_to_even_in_the_class_accuracies():
@@ -64,3 +64,16 @@ def test_without_a_nonzero_label_the_nonzero_metrics_are_nan():
 def test_input_without_a_meaning_is_refused(predictions, labels, sentence):
     with pytest.raises(ValueError, match=sentence):
         evaluate(np.array(predictions), np.array(labels))
+
+
+def test_metrics_of_emotions_are_by_hand():
+    """Four samples: of two that are happy one is found, and of two that are not both; nobody is afraid."""
+    logits = np.array([[2.0, -1.0], [-1.0, -1.0], [-2.0, 1.0], [-0.5, -3.0]])
+    labels = np.array([[1, 0], [1, 0], [0, 0], [0, 0]])
+    found = evaluate_emotions(logits, labels, ("happy", "afraid"))
+    assert found["happy_wacc"] == (0.5 + 1) / 2 and np.isnan(found["afraid_wacc"])
+    assert found["happy_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    probability = 1 / (1 + np.exp(-logits))
+    assert found["error"] == pytest.approx(-np.log(np.where(labels, probability, 1 - probability)).mean())
+    with pytest.raises(ValueError, match="a logit for each label"):
+        evaluate_emotions(logits, labels, ("happy",))
