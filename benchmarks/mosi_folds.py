@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from benchmarks.experiments import SEEDS, Variant, standard_error, trained
 from dmd_model.batch import Samples, Sequences
 from dmd_model.config import MODALITIES
 from dmd_model.metrics import evaluate
+from dmd_model.splits import SPLITS
 from storage.interchange.npz import read_npz
 from tasks.train import split_samples
 
@@ -23,21 +25,14 @@ METRICS = ("mae", "corr", "acc2_nonzero")
 
 
 def main() -> None:
-    data = read_npz(Path(sys.argv[1]))
-    videos = sorted(set(data.videos))
     scores = {name: [] for name in SETS} | {"mean of training labels": []}
-    for fold in range(5):
-        tested, validated = videos[2 * fold : 2 * fold + 2], [videos[(2 * fold + place) % 10] for place in (2, 3)]
-        splits = tuple(
-            "test" if video in tested else "valid" if video in validated else "train" for video in data.videos
-        )
+    for fold, whole in enumerate(folds(Path(sys.argv[1]))):
         for name, modalities in SETS.items():
-            samples = {split: only(split_samples(replace(data, splits=splits), split, "glove"), modalities)
-                       for split in ("train", "valid", "test")}  # fmt: skip
+            samples = {split: only(part, modalities) for split, part in whole.items()}
             results = trained(f"mosi-folds/{fold}/{name}", [Variant("dmd", "dmd")], samples, SEEDS[:3])
             scores[name] += [[result["metrics"]["test"][metric] for metric in METRICS] for result in results["dmd"]]
-        truth = samples["test"].labels
-        mean = evaluate(np.full(len(truth), samples["train"].labels.mean()), truth)
+        truth = whole["test"].labels
+        mean = evaluate(np.full(len(truth), whole["train"].labels.mean()), truth)
         scores["mean of training labels"].append([mean[metric] for metric in METRICS])
     print("| DMD on | MAE | Corr | Acc-2 (neg/pos) |\n|---|---|---|---|")
     for name, found in scores.items():
@@ -45,6 +40,18 @@ def main() -> None:
         print(
             f"| {name} | {mae.mean():.3f} ± {standard_error(mae):.3f} | {corr.mean():.3f} | {100 * acc2.mean():.1f} |"
         )
+
+
+def folds(file: Path) -> Iterator[dict[str, Samples]]:
+    """Five times the three splits, each video once in test."""
+    data = read_npz(file)
+    videos = sorted(set(data.videos))
+    for fold in range(5):
+        tested, validated = videos[2 * fold : 2 * fold + 2], [videos[(2 * fold + place) % 10] for place in (2, 3)]
+        splits = tuple(
+            "test" if video in tested else "valid" if video in validated else "train" for video in data.videos
+        )
+        yield {split: split_samples(replace(data, splits=splits), split, "glove") for split in SPLITS}
 
 
 def only(samples: Samples, modalities: tuple[str, ...]) -> Samples:

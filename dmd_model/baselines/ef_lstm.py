@@ -7,6 +7,8 @@ Uncertain in the source, and chosen here:
 - MMSA normalises each of 50 time steps over batch and features; that ties a word's scale to its position and reads
   padding. Here batch norm works on features, over the words that are no padding.
 - MMSA reads the state after the last padded step; here it is the state after the last word.
+- MMSA's weight decay for MOSI, 0.005, keeps the LSTM from learning anything of GloVe vectors (MOSI's valid error 1.42
+  with it and 0.97 without): there is none.
 
 Shapes: B batch, T words, D columns of all modalities, H state width.
 """
@@ -44,7 +46,7 @@ class EFLSTM(nn.Module):
     """Batch norm, stacked LSTM, and a head on its final state."""
 
     PRESETS = {
-        "mosi": (EFLSTMConfig(), Training(batch_size=32, learning_rate=1e-3, weight_decay=0.005)),
+        "mosi": (EFLSTMConfig(), Training(batch_size=32, learning_rate=1e-3)),
         "mosei": (
             EFLSTMConfig(hidden=256, layers=2, dropout=0.4),
             Training(batch_size=128, learning_rate=5e-3, weight_decay=1e-4),

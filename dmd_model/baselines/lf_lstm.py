@@ -3,7 +3,8 @@
 A baseline of the MulT paper (Tsai et al., ACL 2019). The modalities need not be aligned.
 
 Uncertain in the source, and chosen here: the authors published neither code nor sizes. Sizes and settings are those of
-the nearest published relative, LF-DNN in thuiar/MMSA: its state and hidden widths, its dropout and its training.
+the nearest published relative, LF-DNN in thuiar/MMSA: its state and hidden widths, its dropout and its training, but for its weight decay for
+MOSI, 0.01, with which the valid error on GloVe vectors is higher (1.03, without 1.01).
 
 Shapes: B batch, H sum of the state widths.
 """
@@ -41,7 +42,7 @@ class LFLSTM(nn.Module):
     """Three LSTMs of one layer and a head on their final states; an absent modality's state is zero."""
 
     PRESETS = {
-        "mosi": (LFLSTMConfig(), Training(batch_size=128, learning_rate=1e-3, weight_decay=0.01)),
+        "mosi": (LFLSTMConfig(), Training(batch_size=128, learning_rate=1e-3)),
         "mosei": (
             LFLSTMConfig(hidden=(128, 128, 32)),
             Training(batch_size=64, learning_rate=2e-3, weight_decay=1e-3),

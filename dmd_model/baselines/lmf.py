@@ -48,7 +48,7 @@ class LMF(nn.Module):
     """Three sub-networks and their low-rank fusion."""
 
     PRESETS = {
-        "mosi": (LMFConfig(), Training(batch_size=64, learning_rate=1e-3, weight_decay=5e-3)),
+        "mosi": (LMFConfig(), Training(batch_size=64, learning_rate=1e-3)),
         "mosei": (
             LMFConfig(rank=4, dropout=(0.2, 0.2, 0.2)),
             Training(batch_size=32, learning_rate=1e-3, weight_decay=1e-3),

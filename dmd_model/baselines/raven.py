@@ -53,7 +53,7 @@ class RAVEN(nn.Module):
     """An LSTM over words that vision and audio have shifted."""
 
     PRESETS = {
-        preset: (RAVENConfig(), Training(batch_size=20, learning_rate=1e-3, weight_decay=0.0))
+        preset: (RAVENConfig(), Training(batch_size=20, learning_rate=1e-3))
         for preset in ("mosi", "mosei")
     }
 

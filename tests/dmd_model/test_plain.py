@@ -143,7 +143,7 @@ def official_losses(model: DMD, output: object, losses: dict[str, torch.Tensor])
     }  # fmt: skip
     for space, unit in zip(("homo", "hetero"), model.units(output), strict=True):
         named |= {f"loss_reg_{space}": unit.regularisation, f"loss_logit_{space}": unit.logit,
-                  f"loss_repr_{space}": unit.representation, f"edges_{space}": unit.edges}  # fmt: skip
+                  f"loss_repr_{space}": 10 * unit.representation, f"edges_{space}": unit.edges}  # fmt: skip
     return named
 
 
