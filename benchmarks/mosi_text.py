@@ -17,7 +17,7 @@ from dmd_model.batch import PIECES, Samples, Sequences
 from dmd_model.registry import MODELS
 from dmd_model.splits import SPLITS
 
-FINE_TUNED = ("dmd", "ef-lstm", "lf-lstm", "mult", "misa", "fdmer")
+FINE_TUNED = ("dmd", "lf-lstm", "misa", "mult")
 
 
 def main() -> None:

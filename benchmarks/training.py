@@ -39,7 +39,7 @@ class Plain:
         self.modules = nn.ModuleList([self.model, self.units])
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        return plain_losses(self.model, *self.units, self.model(*batch.sequences), batch.labels)["combined_loss"]
+        return plain_losses(*self.units, self.model(*batch.sequences), batch.labels)["combined_loss"]
 
     def predict(self, batch: Batch) -> torch.Tensor:
         return self.model(*batch.sequences)["output_logit"].squeeze(1)

@@ -40,7 +40,10 @@ def from_official_state_dict(model: DMD, state: Mapping[str, Tensor]) -> None:
     Raises ValueError that lists names that are missing or not known, and shapes that differ; then nothing is changed.
     """
     places = official_parameters(model)
-    given = {name: value for name, value in state.items() if not _ignored(name)}
+    unused = (*_UNUSED, *_unprojected(model))
+    given = {
+        name: value for name, value in state.items() if not name.startswith(unused) and not name.endswith(_CONSTANTS)
+    }
     if missing := sorted(set(places) - set(given)):
         raise ValueError(
             f"not an official checkpoint of this config: {len(missing)} tensors are missing, {missing[:5]}"
@@ -62,8 +65,11 @@ def load_official(model: DMD, path: Path) -> None:
     from_official_state_dict(model, torch.load(path, map_location="cpu", weights_only=True))
 
 
-def _ignored(name: str) -> bool:
-    return name.startswith(_UNUSED) or name.endswith(_CONSTANTS)
+def _unprojected(model: DMD) -> Iterator[str]:
+    """Projections that an official checkpoint holds, but that its forward pass skips, as ours has none."""
+    for letter, projection in zip(_LETTERS, model.decoupling.projections, strict=True):
+        if not isinstance(projection, nn.Conv1d):
+            yield f"proj_{letter}."
 
 
 def _backbone(model: DMD) -> Iterator[tuple[str, tuple[nn.Parameter, Take]]]:

@@ -16,6 +16,8 @@ EDGES = ("L←V", "L←A", "V←L", "V←A", "A←L", "A←V")
 """The six edges of a graph distillation unit, student ← teacher, in the model's order."""
 EDGE_COLOURS = ("#4c78a8", "#9ecae9", "#b0413e", "#f2a19b", "#2c7a4b", "#88d27a")
 SPLIT_COLOURS = {"train": "#4c78a8", "valid": "#f2a541", "test": "#b0413e", "": "#8a8a8a"}
+CURVES_ACROSS = 4
+"""Panels of training curves in a row."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dmd",
@@ -83,19 +85,25 @@ def boundary_errors(seconds: np.ndarray) -> str:
     return _svg(figure)
 
 
-def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], kept: Mapping[str, int]) -> str:
-    """Training loss and valid MAE by epoch, a line a run; the epoch that was kept is marked."""
-    figure = Figure(figsize=(9, 2.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, history in histories.items():
-        epochs = [record["epoch"] for record in history]
-        errors = [record["valid_error"] for record in history]
-        (line,) = left.plot(epochs, [record["train"]["total"] for record in history], linewidth=1.2)
-        right.plot(epochs, errors, linewidth=1.2, color=line.get_color(), label=name)
-        right.plot(kept[name], errors[kept[name] - 1], "o", color=line.get_color(), markersize=5)
-    left.set(xlabel="epoch", ylabel="training loss")
-    right.set(xlabel="epoch", ylabel="valid MAE (dot: kept)")
-    right.legend(fontsize=8)
+def training_curves(models: Mapping[str, Sequence[tuple[Sequence[Mapping[str, Any]], int]]]) -> str:
+    """Valid error by epoch, a panel a model and a line a run; the epoch that was kept is marked.
+
+    ``models`` are, by name, each run's history and kept epoch.
+    """
+    across = min(len(models), CURVES_ACROSS)
+    rows = -(-len(models) // across)
+    figure = Figure(figsize=(9, 0.6 + 2 * rows), layout="constrained")
+    panels = figure.subplots(rows, across, sharey=True, squeeze=False)
+    for axes in panels.flat[len(models) :]:
+        axes.set_visible(False)
+    for axes, (name, runs) in zip(panels.flat, models.items(), strict=False):
+        for history, kept in runs:
+            errors = [record["valid_error"] for record in history]
+            (line,) = axes.plot([record["epoch"] for record in history], errors, linewidth=1.2)
+            axes.plot(kept, errors[kept - 1], "o", color=line.get_color(), markersize=5)
+        axes.set_title(name)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("valid error (dot: kept)", fontsize=9)
     return _svg(figure)
 
 

@@ -196,19 +196,16 @@ def results_section(data: AlignedDataset, rows: Sequence[Row], runs: Sequence[Pa
         return {}
     results = [read_result(run) for run in runs]
     histories = [json.loads((run / "history.json").read_text()) for run in runs]
-    names = [f"{result['model']}, seed {result['seed']}" for result in results]
+    by_model: dict[str, list] = {}
+    for result, history in zip(results, histories, strict=True):
+        by_model.setdefault(result["model"], []).append((history, result["best_epoch"]))
     return {
         "results": rows,
         "metrics": METRICS,
         "runs": results,
-        "curve_figure": figures.training_curves(
-            dict(zip(names, histories, strict=True)),
-            {name: result["best_epoch"] for name, result in zip(names, results, strict=True)},
-        ),
+        "curve_figure": figures.training_curves(by_model),
         "prediction_figure": _predictions(data, results),
-        "edge_figure": _edges(
-            [history for result, history in zip(results, histories, strict=True) if result["model"] == "dmd"]
-        ),
+        "edge_figure": _edges([history for history, _ in by_model.get("dmd", ())]),
     }
 
 

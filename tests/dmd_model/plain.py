@@ -196,9 +196,9 @@ class PlainDMD(nn.Module):
 
 
 def plain_losses(
-    model: PlainDMD, homo_unit: GraphUnit, hetero_unit: GraphUnit, output: dict[str, Tensor], labels: Tensor
+    homo_unit: GraphUnit, hetero_unit: GraphUnit, output: dict[str, Tensor], labels: Tensor
 ) -> dict[str, Tensor]:
-    """Every term by its official name, of ``model``'s output and labels [B]; ``combined_loss`` is what is minimised."""
+    """Every term by its official name, of an output and labels [B]; ``combined_loss`` is what is minimised."""
 
     def three(name: str) -> Tensor:
         return torch.stack([output[name.format(m)] for m in "lva"])

@@ -43,7 +43,7 @@ class Plain:
 
     def run(self, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor) -> None:
         self.output = self.model(*inputs)
-        self.losses = plain_losses(self.model, *self.units.values(), self.output, labels)
+        self.losses = plain_losses(*self.units.values(), self.output, labels)
         self.losses["combined_loss"].backward()
         self.gradients = {
             f"{name}/{part}": parameter.grad
@@ -102,8 +102,7 @@ def assert_forms_equal(
         for module in (plain.model, *plain.units.values()):
             for parameter in module.parameters():  # norms and biases too
                 parameter.add_(0.2 * torch.randn_like(parameter))
-        skipped = {f"proj_{letter}.weight" for letter, width in zip(LETTERS, columns, strict=True) if width == config.d}
-        from_official_state_dict(model, {n: v for n, v in plain.model.state_dict().items() if n not in skipped})
+        from_official_state_dict(model, plain.model.state_dict())
         for space, unit in plain.units.items():
             for name, parameter in official_unit_parameters(getattr(model, f"{space}_unit")).items():
                 parameter.copy_(unit.get_parameter(name))
