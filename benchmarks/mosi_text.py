@@ -17,21 +17,18 @@ from dmd_model.batch import PIECES, Samples, Sequences
 from dmd_model.registry import MODELS
 from dmd_model.splits import SPLITS
 
-FINE_TUNED = ("dmd", "lf-lstm", "misa", "mult")
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--bert", type=Path, metavar="ENCODER_FOLDER")
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
     options = parser.parse_args()
-    if options.bert:
-        data = word_pieces(options.folder, options.bert)
-        variants = [Variant(name, name, {"max_epochs": 12, "early_stop": 4}, options.bert) for name in FINE_TUNED]
-        results = trained("mosi-text-bert", variants, data, SEEDS[:3])
-    else:
-        data = glove(options.folder)
-        results = trained("mosi-text", [Variant(name, name) for name in MODELS], data)
+    data = word_pieces(options.folder, options.bert) if options.bert else glove(options.folder)
+    settings = {"max_epochs": 12, "early_stop": 4} if options.bert else {}
+    variants = [Variant(name, name, settings, options.bert) for name in options.models]
+    results = trained("mosi-text-bert" if options.bert else "mosi-text", variants, data, SEEDS[: options.seeds])
     print_table(results, data, "mosi")
 
 

@@ -3,8 +3,8 @@
 A baseline of the MulT paper (Tsai et al., ACL 2019). The modalities need not be aligned.
 
 Uncertain in the source, and chosen here: the authors published neither code nor sizes. Sizes and settings are those of
-the nearest published relative, LF-DNN in thuiar/MMSA: its state and hidden widths, its dropout and its training, but for
-its weight decay for MOSI, 0.01, with which the valid error on GloVe vectors is higher (1.03, without it 1.01).
+the nearest published relative, LF-DNN in thuiar/MMSA: its state and hidden widths, its dropout and its training, but
+for its weight decay for MOSI, 0.01, with which the valid error on GloVe vectors is higher (1.03, without it 1.01).
 
 Shapes: B batch, H sum of the state widths.
 """

@@ -63,10 +63,7 @@ class MCTNOutput:
 class MCTN(nn.Module):
     """Two translators, one on the encoding of the other, and a regression on the second one's encoding."""
 
-    PRESETS = {
-        preset: (MCTNConfig(), Training(batch_size=32, learning_rate=1e-3))
-        for preset in ("mosi", "mosei")
-    }
+    PRESETS = {preset: (MCTNConfig(), Training(batch_size=32, learning_rate=1e-3)) for preset in ("mosi", "mosei")}
 
     def __init__(self, config: MCTNConfig, columns: tuple[int, int, int]):
         super().__init__()

@@ -52,10 +52,7 @@ class RAVENOutput:
 class RAVEN(nn.Module):
     """An LSTM over words that vision and audio have shifted."""
 
-    PRESETS = {
-        preset: (RAVENConfig(), Training(batch_size=20, learning_rate=1e-3))
-        for preset in ("mosi", "mosei")
-    }
+    PRESETS = {preset: (RAVENConfig(), Training(batch_size=20, learning_rate=1e-3)) for preset in ("mosi", "mosei")}
 
     def __init__(self, config: RAVENConfig, columns: tuple[int, int, int]):
         super().__init__()
