@@ -12,17 +12,20 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from dmd_model.batch import Batch
+from dmd_model.batch import Batch, Samples, Sequences
 from dmd_model.config import DMDConfig
 from dmd_model.dmd import DMD
 from dmd_model.official import from_official_state_dict, official_unit_parameters
+from tasks.train import Job, train_jobs
 from tests.dmd_model.plain import PlainDMD, graph_units, plain_losses
 
 BATCH, COLUMNS = 16, (300, 20, 5)
@@ -91,6 +94,7 @@ def main() -> None:
     if device.type == "cuda":
         show_compiled(plain, bank, batch, options.rounds)
     show_mosei(device, options.rounds)
+    show_seeds()
     for form in ("plain", "bank"):
         subprocess.run([sys.executable, "-m", "benchmarks.training", "--only", form], check=True)
 
@@ -190,6 +194,29 @@ def show_mosei(device: torch.device, rounds: int) -> None:
         step()
         seconds = MOSEI_BATCHES * statistics.median(timed(step) for _ in range(rounds))
         print(f"MOSEI shapes, preset {name}: {seconds:.0f} s an epoch, extrapolated")
+
+
+def show_seeds() -> None:
+    """Five seeds beside one, as ``dmd compare`` trains them: side by side on a CPU, one after the other on a GPU."""
+    random = np.random.default_rng(0)
+    samples = {}
+    for split, count in (("train", 640), ("valid", 160)):
+        offsets = 50 * np.arange(count + 1)
+        sequences = [
+            Sequences(random.normal(size=(offsets[-1], width)).astype(np.float32), offsets) for width in COLUMNS
+        ]
+        labels = random.uniform(-3, 3, count).astype(np.float32)
+        samples[split] = Samples(tuple(f"{split}{i}" for i in range(count)), labels, *sequences)
+    settings = {"max_epochs": 3, "average_decay": 0.0}
+    seconds = []
+    for seeds in (1, 5):
+        with tempfile.TemporaryDirectory() as folder:
+            jobs = [Job("dmd@official-mosi", seed, Path(folder) / str(seed), settings) for seed in range(seeds)]
+            began = time.perf_counter()
+            train_jobs(jobs, samples, "auto")
+            seconds.append(time.perf_counter() - began)
+    print(f"seeds (3 epochs of 640 segments, workers started): one {seconds[0]:.0f} s, five {seconds[1]:.0f} s, "
+          f"{seconds[1] / seconds[0]:.2f} x")  # fmt: skip
 
 
 def print_memory(form: str, config: DMDConfig, device: torch.device) -> None:

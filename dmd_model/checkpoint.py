@@ -18,6 +18,7 @@ import json
 import logging
 import math
 import os
+import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,16 @@ def last_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 def remove_states(folder: Path) -> None:
     for path in _states(folder):
         path.unlink()
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """What a result was computed with."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+    }
 
 
 def write_json(path: Path, record: Any) -> None:

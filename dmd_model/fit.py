@@ -7,7 +7,6 @@ off goes on from its last checkpoint exactly as if it had not been (on a CPU, bi
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -253,8 +252,9 @@ class _Fit:
             "best_epoch": self.best_epoch,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "seconds": self.seconds,
-            "environment": environment(self.device),
+            "environment": checkpoint.environment(self.device),
             "config": checkpoint.digest((self.folder / "config.json").read_bytes()),
+            "data": self.definition.data,
             "segments": {split: len(data) for split, data in self.samples.items()},
             "metrics": {split: self._evaluate(values, split) for split, values in predictions.items()},
             "predictions": {split: dict(zip(self.samples[split].ids, values.tolist(), strict=True))
@@ -314,16 +314,6 @@ class _Fit:
         torch.set_rng_state(tensors["random/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """What a result was computed with."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
+from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dmd_model.registry import MODELS, check_name
@@ -30,7 +31,7 @@ class TrainParameters(BaseModel):
         description="Folder in which everything lands: store, models, reports, one folder a data set.",
     )
     store: str | None = Field(None, description="URL of the store; by default a folder in `home`.")
-    models: list[str] = Field(
+    models: Annotated[list[str], Parameter(alias="--model")] = Field(
         ["dmd"], min_length=1, description="Models to train, by name; `all` are DMD and its twelve baselines."
     )
     seeds: list[int] = Field(
@@ -68,7 +69,9 @@ class TrainParameters(BaseModel):
 class CompareParameters(TrainParameters):
     """The same, with every model and five seeds."""
 
-    models: list[str] = Field(list(MODELS), min_length=1, description="Models to compare, by name, or `all`.")
+    models: Annotated[list[str], Parameter(alias="--model")] = Field(
+        list(MODELS), min_length=1, description="Models to compare, by name, or `all`."
+    )
     seeds: list[int] = Field(
         [FIRST_SEED + number for number in range(5)],
         min_length=1,
@@ -79,7 +82,9 @@ class CompareParameters(TrainParameters):
 class SearchParameters(TrainParameters):
     """A search for better settings of one model, on the valid split."""
 
-    models: list[str] = Field(["dmd"], min_length=1, max_length=1, description="The model, by name.")
+    models: Annotated[list[str], Parameter(alias="--model")] = Field(
+        ["dmd"], min_length=1, max_length=1, description="The model, by name."
+    )
     seeds: list[int] = Field([1111], min_length=1, description="One training a trial and seed.")
     trials: int = Field(20, ge=1, description="How many settings are tried.")
     minutes: float = Field(60, gt=0, description="No trial begins later than this.")

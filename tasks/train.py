@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _EPOCHS = "epochs"
-_FEW = 3
-"""So many trainings are over before workers would have started for them."""
+_SMALL = 2000
+"""Trainings of fewer segments, all together, are well under way before workers would have started for them."""
 
 
 class TrainingError(Exception):
@@ -94,7 +94,8 @@ def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str)
     import torch
 
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    failures = _one_by_one(jobs, samples, device) if gpu or len(jobs) <= _FEW else _side_by_side(jobs, samples)
+    alone = gpu or len(jobs) == 1 or len(jobs) * len(samples["train"]) < _SMALL
+    failures = _one_by_one(jobs, samples, device) if alone else _side_by_side(jobs, samples)
     if said := [f"{job.model}, seed {job.seed}: {failure.message}" for job, failure in failures]:
         raise TrainingError("; ".join(said))
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dmd_model.batch import Batch, DeviceSamples, Sequences
+from dmd_model.batch import Batch, DataError, DeviceSamples, Sequences
 from dmd_model.fit import fit
 from dmd_model.registry import MODELS, configure, model_class
 
 COLUMNS = (6, 5, 4)
+WORD_BY_WORD = {"ef-lstm", "raven", "mfm"}
 
 
 def without_dropout(config) -> dict[str, object]:
@@ -90,6 +91,22 @@ def test_absent_modalities_are_no_matter(name, model, samples, absent):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
     if not (name == "mctn" and "text" in absent):  # MCTN predicts from text alone
         assert model.eval()(batch).prediction.std() > 0
+
+
+def test_unaligned_sequences_are_taken_or_refused_by_name(name, model, samples):
+    """Faces and voices have more steps than there are words: only models that go word by word cannot read them."""
+    many = {m: np.repeat(getattr(samples, m).values, n, axis=0) for m, n in (("vision", 3), ("audio", 5))}
+    longer = {
+        m: Sequences(values, samples.text.offsets * n) for (m, values), n in zip(many.items(), (3, 5), strict=True)
+    }
+    batch = batch_of(replace(samples, **longer))
+    if name in WORD_BY_WORD:
+        with pytest.raises(DataError, match="needs word-aligned data"):
+            model(batch)
+    else:
+        total = model.losses(model(batch), batch.labels)["total"]
+        total.backward()
+        assert torch.isfinite(total)
 
 
 def test_a_modality_absent_in_one_segment_leaves_the_others_alone(model, samples):

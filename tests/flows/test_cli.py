@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from dmd_model.registry import MODELS
 from flows import cli
-from flows.parameters import RunParameters
+from flows.parameters import CompareParameters, RunParameters, TrainParameters
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
@@ -31,7 +32,7 @@ def dmd(capsys, *arguments: str) -> tuple[int, str, str]:
 def test_help_lists_the_commands(capsys):
     code, said, _ = dmd(capsys, "--help")
     assert code == 0
-    assert all(f" {command} " in said for command in ("run", "sample", "doctor", "up", "down", "status"))
+    assert all(f" {command} " in said for command in ("run", "train", "compare", "search", "sample", "doctor", "up"))
 
 
 def test_it_runs_as_a_module():
@@ -60,6 +61,8 @@ def test_every_parameter_of_a_run_is_an_option_with_its_description(capsys):
         (["run", "--raw", "a", "--features", "b"], "not both"),
         (["run", "mosi"], "mosi"),
         (["sample"], "--folder requires an argument"),
+        (["train", "--model", "dmdd"], "no model is named 'dmdd'; there are dmd, ef-lstm"),
+        (["search", "--models", "dmd", "mult"], "at most 1 item"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -75,6 +78,13 @@ def test_every_wrong_option_has_a_line_and_no_lesson_on_pydantic(capsys):
         "Error --stop-after: Input should be 'ingest', 'align', 'extract', 'validate' or 'train' "
         "--segments: Input should be greater than or equal to 12"
     )
+
+
+def test_to_compare_is_to_train_every_model_with_five_seeds():
+    run = CompareParameters()
+    assert run.models == CompareParameters(models=["all"]).models == list(MODELS) and len(run.models) == 13
+    assert run.seeds == CompareParameters(seeds=[5]).seeds == [1111, 1112, 1113, 1114, 1115]
+    assert TrainParameters(seeds=[1234]).seeds == [1234]
 
 
 def test_a_finished_run_says_where_the_report_is(capsys, finished):
