@@ -38,21 +38,23 @@ class DMDConfig:
     emotions: tuple[str, ...] = ()  # whose presence is predicted, each by itself; none: a sentiment
     d: int = 32
     heads: int = 4
-    layers: int = 2
-    memory_layers: int = 2
+    layers: int = 1
+    memory_layers: int = 1
     kernels: tuple[int, int, int] = (1, 1, 1)
 
-    input_dropout: tuple[float, float, float] = (0.2, 0.4, 0.4)  # of feature elements; official for text only
+    input_dropout: tuple[float, float, float] = (0.5, 0.4, 0.4)  # of feature elements; official for text only
     attention_dropout: tuple[float, float, float] = (0.1, 0.1, 0.1)  # by the modality that is attended to
     memory_attention_dropout: float = 0.1
     embed_dropout: float = 0.1
     relu_dropout: float = 0.0
-    residual_dropout: float = 0.1
-    output_dropout: float = 0.2
+    residual_dropout: float = 0.3
+    output_dropout: float = 0.5
 
-    # Padding. Masked: padded steps take no part, convolutions keep the length, and the last valid step is read.
+    # Padding. Masked: padded steps take no part, convolutions keep the length, and the last step is the last valid one.
     # Not masked (official): every step takes part, convolutions shorten, and the last step is read as it is.
     mask_padding: bool = True
+    # What an encoder's output is summed up by: its last step (official), or the mean of the steps that take part.
+    summary: Literal["last", "mean"] = "mean"
     # Official: query step i sees key steps up to i + |T_k - T_q|. Off, every valid step is seen.
     causal: bool = False
     # How the homogeneous sequences become vectors. flatten (official): one weight for every step of a fixed length.
@@ -111,7 +113,7 @@ class DMDConfig:
         settings = {
             **_OFFICIAL[dataset],
             "layers": layers, "memory_layers": max(layers, 3), "residual_dropout": 0.0, "output_dropout": 0.5,
-            "mask_padding": False, "causal": True, "time_reduction": "flatten", "fusion": "sigmoid",
+            "mask_padding": False, "summary": "last", "causal": True, "time_reduction": "flatten", "fusion": "sigmoid",
             "skip_projection_at_d": True, "ort_axis": "batch", "ort_form": "hinge", "triplet": "official",
             "edge_softmax": "joint", "edge_prior": "hand_set", "edge_regularisation": 10.0,
             "homo_representation": "l1", "hetero_representation": "repel",

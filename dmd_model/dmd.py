@@ -16,6 +16,7 @@ from dmd_model.config import DMDConfig, Training
 from dmd_model.decoupling import Decoupled, Decoupling
 from dmd_model.graph_distillation import HETERO_PRIOR, HOMO_PRIOR, Distillation, GraphDistillation
 from dmd_model.heads import ResidualHead
+from dmd_model.recurrent import masked_mean
 from dmd_model.transformer import EncoderBank
 
 # Cross-modal streams (target, source), in the order in which a target's memory encoder concatenates them.
@@ -164,8 +165,7 @@ class DMD(nn.Module):
         """Common sequences as one vector each: for the margin loss [M, B, d], for the heads [B, d or T_m d]."""
         common = parts.common
         if self.config.time_reduction == "mean":
-            counts = parts.present.expand(common.shape[:-1]).sum(dim=2, keepdim=True).clamp(min=1)  # [M, B, 1]
-            heads = list(common.sum(dim=2) / counts)
+            heads = list(masked_mean(common, parts.present))
             return torch.stack([align(x) for align, x in zip(self.align, heads, strict=True)]), heads
         kept = [x[:, :steps] for x, steps in zip(common, self.decoupling.steps(), strict=True)]  # [B, T_m, d]
         channel_major = [x.transpose(1, 2).flatten(1) for x in kept]
@@ -175,17 +175,21 @@ class DMD(nn.Module):
     def _encode(self, parts: Decoupled) -> tuple[Tensor, Tensor]:
         """Common parts through self-attention [B, 3d], specific ones through cross-modal attention [M, B, 2d]."""
         present = parts.present
-        last = (present.sum(dim=2) - 1).clamp(min=0).expand(3, parts.common.shape[1])  # [M, B]
         there = present.any(dim=2)[..., None]  # [M, B or 1, 1]
         targets = [target for target, _ in CROSS]
         sources = [source if self.config.crossmodal_attention else target for target, source in CROSS]
         x = torch.cat([parts.common, parts.specific[targets]])  # [9, B, T, d]
         seen = self._seen(present, [0, 1, 2, *targets], [0, 1, 2, *sources])
         encoded = self.streams(x, parts.specific[sources], seen)
-        common = encoded[:3].take_along_dim(last[:, :, None, None], dim=2).squeeze(2) * there  # [M, B, d]
         crossed = encoded[3:].unflatten(0, (3, 2)).permute(0, 2, 3, 1, 4).flatten(3)  # [M, B, T, 2d]
-        memory = self.memories(crossed, None, self._seen(present, [0, 1, 2], [0, 1, 2]), read=last)
-        return common.transpose(0, 1).flatten(1), memory * there
+        seen = self._seen(present, [0, 1, 2], [0, 1, 2])
+        if self.config.summary == "mean":
+            common, memory = masked_mean(encoded[:3], present), masked_mean(self.memories(crossed, None, seen), present)
+        else:
+            last = (present.sum(dim=2) - 1).clamp(min=0).expand(3, x.shape[1])  # [M, B]
+            common = encoded[:3].take_along_dim(last[:, :, None, None], dim=2).squeeze(2)  # [M, B, d]
+            memory = self.memories(crossed, None, seen, read=last)  # [M, B, 2d]
+        return (common * there).transpose(0, 1).flatten(1), memory * there
 
     def _seen(self, present: Tensor, targets: list[int], sources: list[int]) -> Tensor:
         """Which steps of the source each step of the target may see, [S, B or 1, T or 1, T]."""

@@ -14,10 +14,9 @@ def inside(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) < lengths[..., None]
 
 
-def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over the steps that are no padding: [B, T, D] -> [B, D]; zero where the length is 0."""
-    kept = x * inside(lengths, x.shape[1])[..., None]
-    return kept.sum(dim=1) / lengths.clamp(min=1)[:, None]
+def masked_mean(x: Tensor, kept: Tensor) -> Tensor:
+    """Mean over the steps that are kept: [..., B, T, D] and bool [..., B or 1, T] -> [..., B, D]; zero where none is."""
+    return (x * kept[..., None]).sum(dim=-2) / kept.sum(dim=-1).clamp(min=1)[..., None]
 
 
 class Recurrent(nn.Module):

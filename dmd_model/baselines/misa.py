@@ -28,7 +28,7 @@ from dmd_model.batch import Batch
 from dmd_model.config import Training
 from dmd_model.discrepancy import central_moments, soft_orthogonality
 from dmd_model.heads import mlp_head
-from dmd_model.recurrent import Recurrent, masked_mean
+from dmd_model.recurrent import Recurrent, inside, masked_mean
 from dmd_model.transformer import StackedLinear
 
 PAIRS = ([0, 0, 1], [1, 2, 2])  # of modalities
@@ -95,7 +95,7 @@ class MISA(nn.Module):
     def forward(self, batch: Batch) -> MISAOutput:
         lengths, there = batch.lengths, batch.lengths > 0
         encoded = (
-            masked_mean(batch.text, lengths[0]),
+            masked_mean(batch.text, inside(lengths[0], batch.text.shape[1])),
             self.vision(batch.vision, lengths[1]),
             self.audio(batch.audio, lengths[2]),
         )

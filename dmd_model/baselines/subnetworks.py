@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmd_model.batch import Batch
-from dmd_model.recurrent import Recurrent, RowNorm, masked_mean
+from dmd_model.recurrent import Recurrent, RowNorm, inside, masked_mean
 
 
 class SubNetworks(nn.Module):
@@ -65,7 +65,7 @@ class MeanNetwork(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(inputs, hidden) for inputs in (width, hidden, hidden))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        h = self.dropout(self.norm(masked_mean(x, lengths), lengths > 0))
+        h = self.dropout(self.norm(masked_mean(x, inside(lengths, x.shape[1])), lengths > 0))
         for layer in self.layers:
             h = layer(h).relu()
         return h
