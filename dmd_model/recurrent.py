@@ -15,7 +15,7 @@ def inside(lengths: Tensor, steps: int) -> Tensor:
 
 
 def masked_mean(x: Tensor, kept: Tensor) -> Tensor:
-    """Mean over the steps that are kept: [..., B, T, D] and bool [..., B or 1, T] -> [..., B, D]; zero where none is."""
+    """Mean over the steps that are kept, bool [..., B or 1, T]: [..., B, T, D] -> [..., B, D]; zero where none is."""
     return (x * kept[..., None]).sum(dim=-2) / kept.sum(dim=-1).clamp(min=1)[..., None]
 
 

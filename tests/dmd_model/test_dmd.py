@@ -110,7 +110,7 @@ def test_an_ablation_takes_its_terms_out_of_the_loss(batch, switch, terms):
         ({"kernels": (3, 4, 3)}, "odd width"),
         ({"time_reduction": "flatten"}, "needs a fixed length"),
         ({"output_dropout": 1.0}, "probability"),
-        ({"mask_padding": False, "lengths": (2, 50, 50)}, "wider than the sequences"),
+        ({"mask_padding": False, "kernels": (3, 1, 1), "lengths": (2, 50, 50)}, "wider than the sequences"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(settings, sentence):
