@@ -21,8 +21,11 @@ from tasks.train import split_samples
 
 CHOICES = {
     "the default": {},
-    "padding takes part, the last step is read": {"mask_padding": False},
-    "… and homogeneous sequences are flattened": {"mask_padding": False, "time_reduction": "flatten"},
+    "the last valid step sums up an encoder": {"summary": "last"},
+    "padding takes part, the last step is read": {"mask_padding": False, "summary": "last"},
+    "… and homogeneous sequences are flattened": {"mask_padding": False, "summary": "last", "time_reduction": "flatten"},
+    "two layers": {"layers": 2, "memory_layers": 2},
+    "less dropout": {"input_dropout": [0.2, 0.4, 0.4], "output_dropout": 0.2, "residual_dropout": 0.1},
     "future steps are masked": {"causal": True},
     "temporal convolutions of width 3": {"kernels": [3, 3, 3]},
     "a sigmoid replaces the features in the fusion": {"fusion": "sigmoid"},
