@@ -23,7 +23,9 @@ CHOICES = {
     "the default": {},
     "the last valid step sums up an encoder": {"summary": "last"},
     "padding takes part, the last step is read": {"mask_padding": False, "summary": "last"},
-    "… and homogeneous sequences are flattened": {"mask_padding": False, "summary": "last", "time_reduction": "flatten"},
+    "… and homogeneous sequences are flattened": {
+        "mask_padding": False, "summary": "last", "time_reduction": "flatten",
+    },
     "two layers": {"layers": 2, "memory_layers": 2},
     "less dropout": {"input_dropout": [0.2, 0.4, 0.4], "output_dropout": 0.2, "residual_dropout": 0.1},
     "future steps are masked": {"causal": True},
