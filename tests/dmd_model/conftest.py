@@ -23,7 +23,7 @@ def _make_samples():
 @pytest.fixture
 def small() -> dict[str, object]:
     """Overrides that make a model quick to train: its size is not what is tested."""
-    return {"d": 8, "heads": 2, "layers": 1, "memory_layers": 1, "max_epochs": 4}
+    return {"d": 8, "heads": 2, "layers": 1, "memory_layers": 1, "batch_size": 8, "max_epochs": 4}
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def test_the_other_settings_of_the_protocol_train(splits, small, tmp_path, setti
 
 def test_dmd_overfits_32_samples(make_samples, tmp_path):
     train = make_samples(32, 1, "train")
-    settings = {"max_epochs": 50, "learning_rate": 3e-3, "average_decay": 0.9, "d": 16, "layers": 1,
+    settings = {"max_epochs": 50, "batch_size": 8, "learning_rate": 3e-3, "average_decay": 0.9, "d": 16, "layers": 1,
                 "input_dropout": [0.0, 0.0, 0.0], "attention_dropout": [0.0, 0.0, 0.0], "memory_attention_dropout": 0.0,
                 "embed_dropout": 0.0, "residual_dropout": 0.0, "output_dropout": 0.0}  # fmt: skip
     splits = {
@@ -210,7 +210,7 @@ def test_dmd_overfits_32_samples(make_samples, tmp_path):
 
 def test_dmd_beats_the_mean_on_segments_it_has_not_seen(make_samples, tmp_path):
     splits = {"train": make_samples(120, 1, "a"), "valid": make_samples(40, 2, "b"), "test": make_samples(60, 3, "c")}
-    result = fit("dmd", splits, seed=1, overrides={"max_epochs": 8, "d": 16}, folder=tmp_path / "run")
+    result = fit("dmd", splits, seed=1, overrides={"max_epochs": 8, "d": 16, "batch_size": 8}, folder=tmp_path / "run")
     of_mean = np.abs(splits["test"].labels - splits["train"].labels.mean()).mean()
     assert result.metrics["test"]["mae"] < 0.5 * of_mean
     assert result.metrics["test"]["corr"] > 0.8
