@@ -59,6 +59,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, thresholds: Tensor | None) -> Tensor:
+        """What each head hears, [S, B, H, D, T_q]; ``bias`` and ``thresholds`` broadcast against [S, B, H, T_q, T_k]."""
         q = q * q.shape[3] ** -0.5
         shape = torch.Size([*q.shape[:3], q.shape[4], k.shape[4]])  # [S, B, H, T_q, T_k]
         signed = q.new_empty(shape) if any(ctx.needs_input_grad) else None
@@ -78,6 +79,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        """Gradients of q, k and v."""
         q, k, v, signed, share = ctx.saved_tensors
         grad = grad.contiguous() if share is None else grad * share  # [S, B, H, D, T_q]
         of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)

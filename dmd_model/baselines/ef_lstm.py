@@ -65,6 +65,7 @@ class EFLSTM(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> EFLSTMOutput:
+        """The prediction [B] of a batch."""
         sequences, lengths = batch.aligned()
         words = torch.cat(sequences, dim=2)  # [B, T, D]
         words = self.norm(words, inside(lengths, words.shape[1]))

@@ -90,6 +90,7 @@ class FDMER(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> FDMEROutput:
+        """The prediction [B], with the common and private parts that the losses need."""
         vectors, there = self._encode(batch)
         common = self.common(vectors).tanh()  # [M, B, d]
         private = self.private(vectors).tanh()

@@ -62,6 +62,7 @@ class LFLSTM(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> LFLSTMOutput:
+        """The prediction [B] of a batch."""
         finals = [
             lstm(sequence, lengths)[1]
             for lstm, sequence, lengths in zip(self.lstms, batch.sequences, batch.lengths, strict=True)

@@ -71,6 +71,7 @@ class LMF(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> LMFOutput:
+        """The prediction [B] of a batch."""
         text, vision, audio = (
             vector @ factor.T for vector, factor in zip(self.subnetworks(batch), self.factors, strict=True)
         )  # [B, r] each

@@ -111,6 +111,7 @@ class MFM(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> MFMOutput:
+        """The prediction [B], with codes and factors. Raises DataError on data that are not word-aligned."""
         sequences, _ = batch.aligned()
         lengths = batch.lengths
         shared_code = self.to_shared_code(self.fusion(sequences, lengths))

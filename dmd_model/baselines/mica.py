@@ -88,6 +88,7 @@ class MICA(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> MICAOutput:
+        """The prediction [B], with every layer's queries and keys, which the losses align."""
         projected, present = self.projection(batch.sequences, batch.lengths)
         x = self._embed(projected[TARGETS])  # [S, B, T, d]
         source = normalise(self._embed(projected[SOURCES]))

@@ -93,6 +93,7 @@ class MISA(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> MISAOutput:
+        """The prediction [B], with private, shared and reconstructed vectors [3, B, d]."""
         lengths, there = batch.lengths, batch.lengths > 0
         encoded = (
             masked_mean(batch.text, inside(lengths[0], batch.text.shape[1])),
@@ -111,6 +112,7 @@ class MISA(nn.Module):
         )
 
     def losses(self, output: MISAOutput, labels: Tensor) -> dict[str, Tensor]:
+        """Task (squared error), difference, similarity and reconstruction, unweighted, and their weighted sum ``total``."""
         config, private, shared, there = self.config, output.private, output.shared, output.there
         one, other = PAIRS
         both = there[one] & there[other]  # [3, B]

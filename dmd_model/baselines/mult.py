@@ -82,6 +82,7 @@ class MulT(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> MulTOutput:
+        """The prediction [B] of a batch."""
         x, present = self.projection(batch.sequences, batch.lengths)
         crossed = self.crossmodal(x[TARGETS], x[SOURCES], present[SOURCES][:, :, None])  # [6, B, T, d]
         return MulTOutput(self.memory(crossed, present))

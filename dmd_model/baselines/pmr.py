@@ -77,6 +77,7 @@ class PMR(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> PMROutput:
+        """The prediction [B]: modalities and hub reinforce one another layer by layer."""
         x, present = self.projection(batch.sequences, batch.lengths)
         x = dropout(x * x.shape[-1] ** 0.5 + positions(x), self.config.embed_dropout, self.training)
         hub, hub_present = (y.transpose(0, 1).flatten(1, 2)[None] for y in (x, present))  # [1, B, 3T, d], [1, B, 3T]

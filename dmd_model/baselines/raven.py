@@ -70,6 +70,7 @@ class RAVEN(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> RAVENOutput:
+        """The prediction [B] of a batch."""
         (words, *frames), lengths = batch.aligned()
         gated = [self._gated(m, words, sequence, batch.lengths[1 + m]) for m, sequence in enumerate(frames)]
         shifted = shift(words, self.mix(torch.cat(gated, dim=2)), self.config.beta)  # [B, T, D_t]

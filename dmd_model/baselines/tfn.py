@@ -75,6 +75,7 @@ class TFN(nn.Module):
         return None
 
     def forward(self, batch: Batch) -> TFNOutput:
+        """The prediction [B] of a batch."""
         fused = tensor_fusion(*self.subnetworks(batch)).flatten(1)  # [B, prod(1 + h_m)]
         logit = self.head(dropout(fused, self.config.fusion_dropout, self.training)).squeeze(-1)
         return TFNOutput(6 * logit.sigmoid() - 3)
