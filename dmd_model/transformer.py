@@ -59,7 +59,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, thresholds: Tensor | None) -> Tensor:
-        """What each head hears, [S, B, H, D, T_q]; ``bias`` and ``thresholds`` broadcast against [S, B, H, T_q, T_k]."""
+        """What each head hears, [S, B, H, D, T_q]; ``bias`` and ``thresholds`` broadcast to [S, B, H, T_q, T_k]."""
         q = q * q.shape[3] ** -0.5
         shape = torch.Size([*q.shape[:3], q.shape[4], k.shape[4]])  # [S, B, H, T_q, T_k]
         signed = q.new_empty(shape) if any(ctx.needs_input_grad) else None

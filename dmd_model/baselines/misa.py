@@ -112,7 +112,7 @@ class MISA(nn.Module):
         )
 
     def losses(self, output: MISAOutput, labels: Tensor) -> dict[str, Tensor]:
-        """Task (squared error), difference, similarity and reconstruction, unweighted, and their weighted sum ``total``."""
+        """Task (squared error), difference, similarity and reconstruction, and their weighted sum ``total``."""
         config, private, shared, there = self.config, output.private, output.shared, output.there
         one, other = PAIRS
         both = there[one] & there[other]  # [3, B]
