@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.csd``: made-up sequences of the size of CMU-MOSI (93 videos of 100 s, 280 words each; GloVe a
 word, FACET 30 times and COVAREP 100 times a second), then videos 4 and 16 times as long. The peer is the definition,
-written below, as the SDK's ``align`` goes about it; it is timed on a few words of each video, and both give the same. Seconds are
-of processor time, so that other work on the machine does not count.
+written below, as the SDK's ``align`` goes about it; it is timed on a few words of each video, and both give the same.
+Seconds are of processor time, so that other work on the machine does not count.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def read_csds(paths: Sequence[Path], text: str) -> AlignedDataset:
 
     Words are the strings, but for phones; labels the sequence with "label" in its name, of which the first column is
     read and whose intervals are the segments: ``video$_$1``, ``video$_$2``, ... in the order of the file, as the
-    corpora number their clips. A word belongs to every segment in which its middle lies; pauses are left out. The word vectors
-    become the feature that ``text`` names. Raises StoreError, naming the file.
+    corpora number their clips. A word belongs to every segment in which its middle lies; pauses are left out. The
+    word vectors become the feature that ``text`` names. Raises StoreError, naming the file.
     """
     words, labels, measured = _sort([(path, read_csd(path)) for path in sorted(paths)], text)
     segments = _segments(labels, words)
