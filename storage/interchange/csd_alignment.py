@@ -93,17 +93,21 @@ def overlap_means(words: np.ndarray, intervals: np.ndarray, features: np.ndarray
     by_end = np.argsort(intervals[:, 1], kind="stable")
     begun = np.searchsorted(intervals[by_start, 0], words[:, 1] + EPSILON, side="left")  # [W]
     ended = np.searchsorted(intervals[by_end, 1], words[:, 0] - EPSILON, side="right")  # [W]
-    sums_by_start = _running_sums(features[by_start])  # [n + 1, D]
-    # in sorted data the two are one, and their rounding cancels out
-    sums_by_end = sums_by_start if np.array_equal(by_start, by_end) else _running_sums(features[by_end])
     counts = begun - ended
-    return (sums_by_start[begun] - sums_by_end[ended]) / np.maximum(counts, 1)[:, None] * (counts > 0)[:, None], counts
+    if np.array_equal(by_start, by_end):  # as in sorted data: what the sums share is rounded alike
+        sums_begun, sums_ended = np.split(_sums(features[by_start], np.concatenate([begun, ended])), 2)
+    else:
+        sums_begun, sums_ended = _sums(features[by_start], begun), _sums(features[by_end], ended)
+    return (sums_begun - sums_ended) / np.maximum(counts, 1)[:, None] * (counts > 0)[:, None], counts
 
 
-def _running_sums(values: np.ndarray) -> np.ndarray:
-    sums = np.zeros((len(values) + 1, values.shape[1]))
-    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:])
-    return sums
+def _sums(values: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """The sums of ``values[:stop]`` for every stop: float64 [len(stops), D]."""
+    edges, places = np.unique(np.concatenate([[0], stops]), return_inverse=True)
+    sums = np.zeros((len(edges), values.shape[1]))
+    if len(edges) > 1:
+        np.add.reduceat(values[: edges[-1]], edges[:-1], axis=0, dtype=np.float64, out=sums[1:])
+    return np.cumsum(sums, axis=0)[places[1:]]
 
 
 def _sort(
