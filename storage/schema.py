@@ -150,6 +150,39 @@ class AlignedDataset:
             )
 
 
+def join(parts: Sequence[AlignedDataset]) -> AlignedDataset:
+    """The segments of all parts, one after the other; what is unaligned in one is so in all.
+
+    Raises ValueError where the parts do not have the same features and columns.
+    """
+    first = parts[0]
+    for part in parts:
+        if part.columns != first.columns:
+            unlike = {name for name, _ in dict(part.columns).items() ^ dict(first.columns).items()}
+            raise ValueError(f"features or columns differ: {', '.join(sorted(unlike))}")
+    unaligned = {name for part in parts for name in part.frame_offsets}
+    return AlignedDataset(
+        **{name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "videos", "splits", "words")},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "starts", "ends")},
+        offsets=_joined([part.offsets for part in parts]),
+        features={name: np.concatenate([part.features[name] for part in parts]) for name in first.features},
+        masks={name: np.concatenate([part.masks[name] for part in parts]) for name in first.features},
+        columns=first.columns,
+        frame_offsets={name: _joined([part.feature_offsets(name) for part in parts]) for name in unaligned},
+        frame_times={
+            name: np.concatenate(
+                [part.frame_times.get(name, np.full(len(part.features[name]), np.nan)) for part in parts]
+            )
+            for name in unaligned
+        },
+    )
+
+
+def _joined(offsets: Sequence[np.ndarray]) -> np.ndarray:
+    lengths = np.concatenate([np.diff(part) for part in offsets])
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
 def _taken(offsets: np.ndarray, places: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The offsets of the segments at these places, int64 [M + 1], and the rows that they own."""
     places = np.asarray(places, np.int64)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from storage.interchange.csd import ComputationalSequence, read_csd
-from storage.interchange.npz import SEPARATOR
+from storage.interchange.padded import SEPARATOR
 from storage.schema import AlignedDataset, StoreError
 
 log = logging.getLogger(__name__)
