@@ -97,7 +97,9 @@ class RunParameters(TrainParameters):
         None, description="Folder with `label.csv` and `Raw/<video_id>/<clip_id>.mp4`. Not needed for `sample`."
     )
     features: Path | None = Field(
-        None, description="A file of word-aligned features (.npz) to start from instead of raw video."
+        None,
+        description="A file or folder of features to start from instead of raw video: an .npz, a pickle of MMSA, MulT "
+        "or MISA, a folder of .csd, what `dmd export` wrote.",
     )
     stop_after: Stage = Field("train", description="The last stage to run.")
     dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")
@@ -120,9 +122,9 @@ class RunParameters(TrainParameters):
     @model_validator(mode="after")
     def _source(self) -> RunParameters:
         if self.raw is not None and self.features is not None:
-            raise ValueError("give either raw video (raw) or word-aligned features (features), not both")
+            raise ValueError("give either raw video (raw) or features (features), not both")
         if self.dataset != "sample" and self.raw is None and self.features is None:
-            raise ValueError(f"data set {self.dataset!r} needs raw (a folder of video) or features (a file)")
+            raise ValueError(f"data set {self.dataset!r} needs raw (a folder of video) or features (a file or folder)")
         return self
 
     @property

@@ -18,11 +18,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
-from storage.interchange.npz import read_npz
-from storage.schema import Failure, fingerprint
+from storage.interchange import formats
+from storage.schema import Failure, StoreError, fingerprint
 from storage.segments import Segment
 from tasks.features import words
-from tasks.files import write_text
+from tasks.files import digest, write_text
 from tasks.labels import EXAMPLE, LABEL_RANGE, LabelError, read_labels
 from tasks.progress import Progress
 
@@ -44,15 +44,20 @@ def ingest(store: FeatureStore, raw: Path, inventory: Path) -> None:
 
 
 @task(name="import", cache_policy=NO_CACHE)
-def import_features(store: FeatureStore, file: Path, text: str) -> str:
-    """Commit a file of word-aligned features as a data set, split by video if it has no splits; return its fingerprint.
+def import_features(store: FeatureStore, path: Path, text: str) -> str:
+    """Commit a file or folder of features as a data set, split by video if it has no splits; return its fingerprint.
 
-    ``text`` says what the file's text features are: glove or bert.
+    It may be of any format of ``storage.interchange.formats``; ``text`` says what its text features are: glove or bert.
+    Raises StoreError.
     """
-    recipe = {"file": hashlib.sha256(file.read_bytes()).hexdigest(), "text": text, "code": 1}
+    if not path.exists():
+        raise StoreError("missing", f"there is no {path}: name a file or folder of features")
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    content = fingerprint({file.relative_to(path).as_posix(): digest([file]) for file in files})
+    recipe = {"content": content, "text": text, "code": 2}
     if store.has_aligned(fingerprint(recipe)):
         return fingerprint(recipe)
-    dataset = read_npz(file, text)
+    dataset = formats.read(path, text)
     if not any(dataset.splits):
         dataset = replace(dataset, splits=split_by_video(dataset.videos))
     return store.write_aligned(recipe, dataset)

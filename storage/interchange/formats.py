@@ -55,9 +55,7 @@ def read(path: Path, text: str) -> AlignedDataset:
     if not files:
         raise StoreError(
             "unknown_format",
-            f"{path} is of no format that is read: {', '.join(FORMATS)}, or a folder with a file a split"
-            if path.exists()
-            else f"there is no {path}",
+            f"{path} is of no format that is read: {', '.join(FORMATS)}, or a folder with a file a split",
         )
     parts = []
     for file, split in files.items():

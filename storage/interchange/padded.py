@@ -163,7 +163,7 @@ class _Arrays:
         return tuple(ids)
 
     def features(self) -> dict[str, np.ndarray]:
-        """Float [N, T, D] of one N. What an encoder made of padding, where ``text_bert`` says so, is padding."""
+        """Float [N, T, D] of one N. Text without any padding is cut to the mask of ``text_bert``: encoders fill it."""
         found = {
             key: values
             for key, values in self.arrays.items()
@@ -173,7 +173,7 @@ class _Arrays:
             raise self.error("text", "neither this nor any other key holds features [N, T, D]")
         count = len(next(iter(found.values())))
         found = {key: self.array(key, count, None, None) for key in found}
-        if "text" in found and self.has("text_bert") and not self.has("lengths"):
+        if "text" in found and self.has("text_bert") and found["text"].any(axis=2).all():
             mask = self.array("text_bert", count, 3, None)[:, 1] != 0  # [N, T]
             if mask.shape == found["text"].shape[:2]:
                 found["text"] = np.where(mask[..., None], found["text"], 0)

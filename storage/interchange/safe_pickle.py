@@ -86,9 +86,9 @@ class _Type(_StandIn):
         self.numpy = self.numpy.newbyteorder(order)
 
     def array(self, content: object, shape: Sequence[int], fortran: bool) -> np.ndarray:
-        count = math.prod(shape)
         if not all(isinstance(size, int) and size >= 0 for size in shape):
             raise pickle.UnpicklingError("an array has no whole numbers for a shape")
+        count = math.prod(shape)
         if self.numpy.kind == "O":
             if not isinstance(content, list) or len(content) != count:
                 raise pickle.UnpicklingError("an array of objects is not as long as its shape says")
