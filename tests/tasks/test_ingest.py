@@ -8,14 +8,18 @@ import logging
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from storage.schema import Word
+from storage.feature_store import FeatureStore
+from storage.interchange import formats
+from storage.schema import StoreError, Word
 from tasks import ingest
-from tasks.ingest import read_segments
+from tasks.ingest import import_features, read_segments, split_by_video
 from tasks.labels import LabelError
+from tests.tasks.labelled_data import labelled_data
 
 HEADER = "video_id,clip_id,text\n"
 
@@ -188,3 +192,21 @@ def test_grid_clips_and_their_word_times(shared_data, tmp_path):
     assert [len(segment.given_words) for segment in segments] == [
         6 if segment.id.clip in ("bbaf2n", "id2_vcd_swwp2s") else 0 for segment in segments
     ]
+
+
+def test_features_are_imported_once_and_split_where_they_are_not(tmp_path, caplog):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    dataset = replace(labelled_data(), splits=("",) * 21)
+    formats.write(dataset, tmp_path / "features", "zarr", "glove")
+    name = import_features.fn(store, tmp_path / "features", "glove")
+    found = store.aligned(name, at="staging")
+    assert found.splits == split_by_video(dataset.videos) and set(found.splits) == {"train", "valid", "test"}
+    assert found.words == dataset.words
+    assert import_features.fn(store, tmp_path / "features", "glove") == name
+    formats.write(labelled_data(seed=1), tmp_path / "others", "zarr", "glove")
+    assert import_features.fn(store, tmp_path / "others", "glove") != name
+
+
+def test_features_that_are_not_there_are_refused_in_a_sentence(tmp_path):
+    with pytest.raises(StoreError, match="there is no .*nowhere"):
+        import_features.fn(FeatureStore.open(str(tmp_path / "store")), tmp_path / "nowhere", "glove")

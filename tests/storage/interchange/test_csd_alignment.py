@@ -32,6 +32,13 @@ def plain_means(words, spans, features):
     return means, counts
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("storage.interchange.csd_alignment.BLOCK", 3)
+        yield
+
+
 @given(intervals(), intervals(), st.integers(0, 2**32 - 1), st.booleans())
 def test_as_comparing_every_word_with_every_interval(words, spans, seed, in_order):
     if in_order:
