@@ -133,9 +133,9 @@ def _sort(
             raise StoreError("missing", f"no sequence of {role} among {names}")
     sequences = {role: sequence for role, (_, sequence) in found.items()}
     words, labels = sequences.pop("words"), sequences.pop("labels")
-    for role, sequence in found.values():
-        if sequence is not words and any(values.dtype.kind == "U" for values in sequence.features.values()):
-            raise StoreError("unreadable", f"{role}: {sequence.name!r} are words, numbers expected")
+    for path, sequence in found.values():
+        if sequence is not words and _of_words(sequence):
+            raise StoreError("unreadable", f"{path}: {sequence.name!r} are words, numbers expected")
     return words, labels, sequences
 
 
@@ -145,7 +145,7 @@ def _role(sequence: ComputationalSequence, text: str) -> str:
         return "phones"
     if "label" in name:
         return "labels"
-    if any(values.dtype.kind == "U" for values in sequence.features.values()):
+    if _of_words(sequence):
         return "words"
     for modality, parts in MODALITIES.items():
         if any(part in name for part in parts):
@@ -155,6 +155,10 @@ def _role(sequence: ComputationalSequence, text: str) -> str:
         f"{sequence.name!r} is none of the sequences that are known by their names: "
         f"{', '.join(part for parts in MODALITIES.values() for part in parts)}, label; leave its file out",
     )
+
+
+def _of_words(sequence: ComputationalSequence) -> bool:
+    return any(values.dtype.kind == "U" for values in sequence.features.values())
 
 
 def _segments(labels: ComputationalSequence, words: ComputationalSequence) -> list[_Segment]:

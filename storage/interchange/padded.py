@@ -19,6 +19,8 @@ SEPARATOR = "$_$"
 NO_FEATURES = ("text_bert", "labels")
 """Arrays of three dimensions that are none."""
 KINDS = {"numbers": "biuf", "text": "U"}
+MOST_WORDS = 100_000
+"""In a segment."""
 PIECES = ("piece", "word")
 """Columns of the feature ``pieces``: a piece's number in the encoder's vocabulary, and the word that it is part of."""
 
@@ -173,7 +175,7 @@ class _Arrays:
             raise self.error("text", "neither this nor any other key holds features [N, T, D]")
         count = len(next(iter(found.values())))
         found = {key: self.array(key, count, None, None) for key in found}
-        if "text" in found and self.has("text_bert") and found["text"].any(axis=2).all():
+        if "text" in found and self.has("text_bert") and not self.has("lengths") and found["text"].any(axis=2).all():
             mask = self.array("text_bert", count, 3, None)[:, 1] != 0  # [N, T]
             if mask.shape == found["text"].shape[:2]:
                 found["text"] = np.where(mask[..., None], found["text"], 0)
@@ -183,21 +185,26 @@ class _Arrays:
         """Rows of each segment, int [N] for each feature: as given, else as far as any that is as wide has values."""
         found, widest = {}, {}
         for key, values in padded.items():
+            count, width, _ = values.shape
             own = f"{key}_lengths" if self.has(f"{key}_lengths") else "lengths"
             if self.has(own):
-                found[key] = self.array(own, len(values))
-                if found[key].dtype.kind not in "iu" or np.any((found[key] < 0) | (found[key] > values.shape[1])):
-                    raise self.error(own, f"these are not whole numbers from 0 to {values.shape[1]}")
+                found[key] = self.counts(own, count, width)
             else:
-                width = values.shape[1]
                 widest[width] = np.maximum(widest.get(width, 0), _detected(values))
         return {key: found[key] if key in found else widest[values.shape[1]] for key, values in padded.items()}
 
+    def counts(self, key: str, count: int, most: int) -> np.ndarray:
+        """int [N], none over ``most``."""
+        values = self.array(key, count)
+        if values.dtype.kind not in "iu" or np.any((values < 0) | (values > most)):
+            raise self.error(key, f"these are not whole numbers from 0 to {most}")
+        return values
+
     def word_counts(self, lengths: Mapping[str, np.ndarray]) -> np.ndarray:
         """Words of each segment, int [N]: those of word-aligned features, else of the transcript."""
-        if self.has("lengths"):
-            return self.arrays["lengths"]
         first = lengths.get("text", next(iter(lengths.values())))
+        if self.has("lengths"):
+            return self.counts("lengths", len(first), MOST_WORDS)
         if not self.has("raw_text") or all(np.array_equal(found, first) for found in lengths.values()):
             return first
         return np.array([len(said.split()) for said in self.array("raw_text", len(first), kind="text").tolist()])
@@ -232,11 +239,10 @@ class _Arrays:
 
     def by_word(self, counts: np.ndarray) -> np.ndarray:
         """bool [N, W], True where a segment has words, in the arrays of words, starts and ends."""
-        width = max(counts, default=0)
-        if self.has("words"):
-            width = self.array("words", len(counts), None, kind="text").shape[1]
-            if np.any(counts > width):
-                raise self.error("words", f"a segment has {max(counts)} words, and these are at most {width}")
+        longest = counts.max(initial=0)
+        width = self.array("words", len(counts), None, kind="text").shape[1] if self.has("words") else longest
+        if longest > width:
+            raise self.error("words", f"a segment has {longest} words, and here are at most {width}")
         return np.arange(width) < counts[:, None]
 
     def words(self, by_word: np.ndarray, counts: np.ndarray) -> tuple[str, ...]:
