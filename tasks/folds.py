@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -48,12 +48,13 @@ def make_splits(videos: Iterable[str], folds: str | None = None) -> tuple[dict[s
     return {video: official_folds()[name].get(video, "") for video in ids}, f"official folds of {name}"
 
 
-def empty_splits(videos: Iterable[str], splits: Iterable[str]) -> str:
-    """One sentence where no video is in one of the splits; nothing where all are filled."""
-    filled = set(splits)
-    if not (empty := [split for split in SPLITS if split not in filled]):
+def empty_splits(videos: Iterable[str], splits: Mapping[str, str], rule: str) -> str:
+    """One sentence where a split has none of the videos, which are those with labels; nothing where all have some."""
+    ids = set(videos)
+    empty = [split for split in SPLITS if split not in {splits[video] for video in ids}]
+    if not ids or not empty:
         return ""
     return (
-        f"By the {BY_HASH}, none of the {len(set(videos))} videos with labels is in {' and none in '.join(empty)}: "
-        "add videos, or name the split of each row in a column."
+        f"By the {rule}, none of the {len(ids)} videos with labels is in {' and none in '.join(empty)}, and models "
+        "need all three splits: add videos, or name the split of each row in a column."
     )

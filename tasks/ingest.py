@@ -23,7 +23,7 @@ from storage.segments import Segment
 from tasks.errata import apply_errata, known_errata
 from tasks.files import write_text
 from tasks.folds import empty_splits, make_splits, recognised
-from tasks.labels import LABEL_RANGE, LabelError, judge
+from tasks.labels import LABEL_RANGE, judge
 from tasks.layouts import MEDIA_SUFFIXES, Recordings, base_of, composed, find_layout, list_recordings
 from tasks.progress import Progress
 from tasks.transcribe import is_untold, with_transcripts
@@ -62,8 +62,7 @@ def ingest(store: FeatureStore, raw: Path, inventory: Path, folds: str | None, e
 def import_features(store: FeatureStore, file: Path, text: str, folds: str | None) -> str:
     """Commit a file of word-aligned features as a data set, split by video if it has no splits; return its fingerprint.
 
-    ``text`` says what the file's text features are: glove or bert. ``folds`` names official folds to split by. Raises
-    LabelError where a split would be empty.
+    ``text`` says what the file's text features are: glove or bert. ``folds`` names official folds to split by.
     """
     recipe = {"file": hashlib.sha256(file.read_bytes()).hexdigest(), "text": text, "folds": folds, "code": 2}
     if store.has_aligned(fingerprint(recipe)):
@@ -72,8 +71,10 @@ def import_features(store: FeatureStore, file: Path, text: str, folds: str | Non
     if folds or not any(dataset.splits):
         splits, rule = make_splits(dataset.videos, folds)
         log.info("%s: split by the %s", file, rule)
+        labelled = [video for video, label in zip(dataset.videos, dataset.labels, strict=True) if np.isfinite(label)]
+        if trouble := empty_splits(labelled, splits, rule):
+            log.warning("%s: %s", file, trouble)
         dataset = replace(dataset, splits=tuple(splits[video] for video in dataset.videos))
-        _refuse_empty_splits(dataset.videos, dataset.splits, np.isfinite(dataset.labels).tolist(), str(file))
     return store.write_aligned(recipe, dataset)
 
 
@@ -123,25 +124,17 @@ def read_raw(
 
 
 def _with_splits(segments: Sequence[Segment], folds: str | None, path: Path) -> tuple[list[Segment], str]:
-    """The segments with splits by a rule; what is in no official fold is excluded."""
-    usable = [segment for segment in segments if not (segment.failure or segment.excluded)]
+    """The segments with splits by a rule, and the rule in words; what is in no official fold is excluded."""
     splits, rule = make_splits((segment.id.video for segment in segments), folds)
-    labelled = [not math.isnan(segment.label) for segment in usable]
-    videos = [segment.id.video for segment in usable]
-    _refuse_empty_splits(videos, [splits[video] for video in videos], labelled, str(path))
+    labelled = [s.id.video for s in segments if not (s.failure or s.excluded or math.isnan(s.label))]
+    if trouble := empty_splits(labelled, splits, rule):
+        log.warning("%s: %s", path, trouble)
     return [
         replace(segment, split=splits[segment.id.video])
         if splits[segment.id.video]
         else replace(segment, excluded=segment.excluded or "in_no_official_fold")
         for segment in segments
     ], rule
-
-
-def _refuse_empty_splits(videos: Sequence[str], splits: Sequence[str], labelled: Sequence[bool], where: str) -> None:
-    """Labels are there to train on, which takes all three splits: better said before hours of extraction than after."""
-    pairs = [pair for pair, has_label in zip(zip(videos, splits, strict=True), labelled, strict=True) if has_label]
-    if pairs and (trouble := empty_splits(*zip(*pairs, strict=True))):
-        raise LabelError("empty_split", f"{where}: {trouble}")
 
 
 def _log_unlabelled(recordings: Recordings, segments: Iterable[Segment]) -> None:
