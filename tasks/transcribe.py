@@ -119,12 +119,13 @@ def transcribe_segment(transcriber: Transcriber, path: Path, start: float, end: 
 
 def with_transcripts(store: FeatureStore, segments: Sequence[Segment]) -> list[Segment]:
     """The segments, those without a text with the transcript that the store has, or with the reason for none."""
-    untold = [segment.media_key for segment in segments if is_untold(segment)]
+    untold = [segment for segment in segments if is_untold(segment)]
     if not untold:
         return list(segments)
     name = fingerprint(Transcriber().recipe())
     done = store.done("words", name)
-    heard = store.words(name, list(dict.fromkeys(key for key in untold if key in done and done[key] is None)))
+    keys = list(dict.fromkeys(s.media_key for s in untold if s.media_key in done and done[s.media_key] is None))
+    heard = store.words(name, keys) if keys else {}
     return [
         _told(segment, heard.get(segment.media_key, ()), done.get(segment.media_key)) if is_untold(segment) else segment
         for segment in segments
