@@ -39,7 +39,7 @@ SETTLED_NS = 2_000_000_000
 class Source:
     """What a segment table was made of, as the store keeps it beside the table and the report tells it.
 
-    ``layout`` is that of the raw folder, ``labels`` the file of labels in it, ``splits`` the rule by which videos were
+    ``layout`` is that of the raw folder, ``labels`` its file of labels, ``splits`` the rule by which videos were
     split. ``untold`` segments came without a text and are transcribed. ``errata`` are the known errors of these very
     segments and of their data set, with the ``action`` that was taken: ``refused`` where they were not to be applied.
     """
@@ -120,7 +120,7 @@ def read_raw(
     said = tuple(asdict(each) | ({} if errata or each.action == "note" else {"action": "refused"}) for each in known)
     untold = sum(is_untold(segment) for segment in segments)
     log.info("%s: layout %s, %d rows in %s, splits by %s", raw, layout.name, len(segments), table.path.name, rule)
-    return segments, Source(layout.name, table.path.relative_to(raw).as_posix(), rule, untold, said)
+    return segments, Source(layout.name, table.path.relative_to(raw.parent).as_posix(), rule, untold, said)
 
 
 def _with_splits(segments: Sequence[Segment], folds: str | None, path: Path) -> tuple[list[Segment], str]:

@@ -65,7 +65,7 @@ def test_mosi_from_full_videos_is_cut_by_time(tmp_path):
         ("1", "03bSnISJMiM.mp4", 1.5, 3.25, "IT WAS GREAT", 2.4, "train"),
         ("2", "03bSnISJMiM.mp4", 4.0, 6.0, "I HATED IT", -1.0, "train"),
     ]
-    assert (source.layout, source.labels) == ("CMU-MOSI", "Labels/OpinionLevelSentiment.csv")
+    assert (source.layout, source.labels) == ("CMU-MOSI", f"{tmp_path.name}/Labels/OpinionLevelSentiment.csv")
     assert source.splits == "official folds of cmu-mosi"
 
 
@@ -185,7 +185,7 @@ def test_nothing_but_the_video_is_needed(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         listed, source = read_raw(raw)
     assert [(s.id, s.media, s.text) for s in listed] == [(s.id, s.media, s.text) for s in named]
-    assert (source.layout, source.untold) == ("videos without labels", 2)
+    assert (source.layout, source.labels, source.untold) == ("videos without labels", f"{tmp_path.name}/Raw", 2)
     assert "each of its 2 videos is one segment" in caplog.text and "layout videos without labels" in caplog.text
 
 
