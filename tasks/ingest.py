@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 SETTLED_NS = 2_000_000_000
 """A file changed so shortly ago may change again under the same time stamp: its hash is not remembered."""
+OUTSIDE = "in_no_official_fold"
+"""Why a segment of a published data set is left out of its official folds."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,10 @@ def _with_splits(segments: Sequence[Segment], folds: str | None, path: Path) -> 
     labelled = [s.id.video for s in segments if not (s.failure or s.excluded or math.isnan(s.label))]
     if trouble := empty_splits(labelled, splits, rule):
         log.warning("%s: %s", path, trouble)
+    split = [replace(segment, split=splits[segment.id.video]) for segment in segments]
     return [
-        replace(segment, split=splits[segment.id.video])
-        if splits[segment.id.video]
-        else replace(segment, excluded=segment.excluded or "in_no_official_fold")
-        for segment in segments
+        segment if segment.split or segment.failure else replace(segment, excluded=segment.excluded or OUTSIDE)
+        for segment in split
     ], rule
 
 

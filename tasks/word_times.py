@@ -13,6 +13,7 @@ from storage.interchange.csd import read_csd
 from storage.schema import Failure, Word
 from storage.segments import Segment
 from tasks.features.words import read_align
+from tasks.labels import LabelError
 from tasks.layouts import only_file
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,8 @@ def _spoken(entries: Iterable[tuple[float, float, str]], path: Path) -> tuple[Wo
     for start, end, text in entries:
         if not 0 <= start <= end < math.inf:
             raise ValueError(f"{path}: {text!r} lasts from {start} to {end} s.")
+        if len(text.split()) > 1:
+            raise ValueError(f"{path}: {text[:60]!r} at {start:g} s is more than one word.")
         if text.strip().casefold() not in PAUSES:
             words.append(Word(text.strip(), float(start), float(end)))
     return tuple(sorted(words, key=lambda word: word.start))
@@ -107,7 +110,10 @@ class TimedWords:
         self._misfits: Counter[str] = Counter()
         self._beside: dict[Path, tuple[Word, ...] | None | Failure] = {}
         sequence = only_file(raw, base, "*TimestampedWords.csd")
-        self._by_video = read_timestamped_words(sequence) if sequence else {}
+        try:
+            self._by_video = read_timestamped_words(sequence) if sequence else {}
+        except ValueError as error:
+            raise LabelError("bad_word_times", str(error)) from error
 
     def given_to(self, segment: Segment, recording: Path, interval: tuple[float, float]) -> Segment:
         """The segment with its words; ``interval`` is its stretch of the full video, in seconds.
@@ -124,11 +130,10 @@ class TimedWords:
         if given is None:
             return segment
         given = given if of_clip else within(given, *interval)
-        if not self._has_text and not given:
-            return replace(
-                segment, failure=Failure("empty_text", f"row {segment.row}: no word is timed in its stretch")
-            )
         if not self._has_text:
+            if not given:
+                trouble = Failure("empty_text", f"row {segment.row}: no word is timed in its stretch")
+                return replace(segment, failure=trouble)
             return replace(segment, text=" ".join(word.text for word in given), given_words=given)
         if [_letters(word.text) for word in given] == [_letters(token) for token in segment.text.split()]:
             return replace(segment, given_words=given)

@@ -152,10 +152,11 @@ def test_mosei_labels_of_a_computational_sequence_are_matched_by_start(tmp_path)
 
 
 def test_a_video_in_no_official_fold_is_excluded(tmp_path):
-    rows = "v1,1,a,1\n03bSnISJMiM,1,a,1\n0h-zjBukYpk,1,b,1\ntIrG4oNLFzE,1,b,1\nWKA5OygbEKI,1,b,1\n"
+    rows = "v1,1,a,1\nv1,2,,1\n03bSnISJMiM,1,a,1\n0h-zjBukYpk,1,b,1\ntIrG4oNLFzE,1,b,1\nWKA5OygbEKI,1,b,1\n"
     segments, source = read_raw(corpus(tmp_path, rows=rows, header="video_id,clip_id,text,label\n"))
-    assert [segment.excluded for segment in segments] == ["in_no_official_fold", "", "", "", ""]
-    assert [segment.split for segment in segments[1:]] == ["train", "train", "test", "valid"]
+    assert [segment.excluded for segment in segments] == ["in_no_official_fold", "", "", "", "", ""]
+    assert failures(segments)["v1$_$2"] == "empty_text"
+    assert [segment.split for segment in segments[2:]] == ["train", "train", "test", "valid"]
 
 
 OWN = "video,start,end,text,label,split\nholiday.mp4,12.5,15,it was great,2,train\nholiday.mp4,15,17,not so,-1,train\n"
@@ -257,6 +258,35 @@ def test_word_times_beside_a_recording_are_text_too_where_there_is_none(tmp_path
     assert first.text == "bin blue"
     assert first.given_words == (Word("bin", 1.0, 1.5), Word("blue", 1.5, 2.0))
     assert second.failure.reason == "bad_word_times" and f"b{suffix}" in second.failure.message
+
+
+@pytest.mark.parametrize(
+    ("line", "trouble"),
+    [
+        ("a 1 1.0 -0.5 bin", "'bin' lasts from 1.0 to 0.5 s"),
+        ("a 1 nan 0.5 bin", "'bin' lasts from nan"),
+        ("a 1 1.0 0.5", "line 1: 'a 1 1.0 0.5' is not 'file channel start duration word'"),
+    ],
+)
+def test_word_times_that_cannot_be_fail_their_row_and_say_why(tmp_path, line, trouble):
+    raw = corpus(tmp_path, "a.mp4")
+    (raw / "a.ctm").write_text(line)
+    (segment,) = read_segments(raw)
+    assert (segment.failure.reason, segment.media) == ("bad_word_times", "") and trouble in segment.failure.message
+
+
+def test_a_tier_of_utterances_is_none_of_words(tmp_path):
+    raw = corpus(tmp_path, "a.mp4")
+    (raw / "a.TextGrid").write_text(TEXTGRID.replace('"bin"', '"bin it"'))
+    assert "'bin it' at 1 s is more than one word" in read_segments(raw)[0].failure.message
+
+
+def test_word_times_of_all_videos_that_cannot_be_end_the_run(tmp_path):
+    raw = mosi(tmp_path, "Full/03bSnISJMiM.mp4")
+    write_csd(raw / "X_TimestampedWords.csd", "words", **{"03bSnISJMiM": ([[2, 1]], np.array([["it"]], "S2"))})
+    with pytest.raises(LabelError, match="'it' lasts from 2.0 to 1.0 s") as caught:
+        read_segments(raw)
+    assert caught.value.reason == "bad_word_times"
 
 
 def test_words_of_a_full_video_are_cut_to_each_segment(tmp_path, caplog):
