@@ -104,7 +104,8 @@ class RunParameters(TrainParameters):
     folds: Literal["cmu-mosi", "cmu-mosei"] | None = Field(
         None,
         description="Split videos by the official folds of this data set. By default as the labels say; where they do "
-        "not, by the official folds if it is a published data set, else 70 : 10 : 20 by hash of the video id.",
+        "not, by the official folds of CMU-MOSI or CMU-MOSEI if it is one of these, else 70 : 10 : 20 by hash of the "
+        "video id.",
     )
     errata: bool = Field(
         True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI (raw video)."

@@ -38,14 +38,15 @@ def split_of(video: str) -> str:
 def make_splits(videos: Iterable[str], folds: str | None = None) -> tuple[dict[str, str], str]:
     """The split of every video, and the rule in words: the official folds of a data set, else the hash of the id.
 
-    ``folds`` names the data set; without it, it is recognised by the ids. A video that is in no official fold has the
-    split "".
+    ``folds`` names the data set; without it, it is recognised by the ids, where they are of all three folds (models need
+    all, and who has one fold wants to split that). A video that is in no official fold has the split "".
     """
     ids = set(videos)
-    name = folds or recognised(ids)
-    if name is None:
-        return {video: split_of(video) for video in ids}, BY_HASH
-    return {video: official_folds()[name].get(video, "") for video in ids}, f"official folds of {name}"
+    if name := folds or recognised(ids):
+        splits = {video: official_folds()[name].get(video, "") for video in ids}
+        if folds or set(SPLITS) <= set(splits.values()):
+            return splits, f"official folds of {name}"
+    return {video: split_of(video) for video in ids}, BY_HASH
 
 
 def empty_splits(videos: Iterable[str], splits: Mapping[str, str], rule: str) -> str:

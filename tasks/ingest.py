@@ -108,8 +108,8 @@ def read_raw(
     segments = judge(table, label_range, split_column=folds is None)
     rule = "column of the labels"
     if folds or not table.has_splits:
-        segments, rule = _with_splits(segments, folds, table.path)
-    known = known_errata(recognised(segment.id.video for segment in segments), segments)
+        segments, rule = _with_splits(segments, folds or layout.data_set, table.path)
+    known = known_errata(layout.data_set or recognised(segment.id.video for segment in segments), segments)
     if errata:
         segments = apply_errata(segments, known)
     recordings = list_recordings(layout, base)

@@ -37,7 +37,7 @@ class Layout:
     ``fits`` says whether a folder (that of ``Raw``, where there is one) is of this kind. ``table`` reads the rows,
     given the folder that was named and that of ``Raw``. ``clips`` and ``videos`` are folders of recordings within
     ``Raw``: of clips named ``<video>_<clip>``, and of full videos; without them, recordings are ``<video>/<clip>`` and
-    full videos ``<video>``.
+    full videos ``<video>``. ``data_set`` is the published one that is distributed so.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Layout:
     table: Callable[[Path, Path], LabelTable]
     clips: tuple[str, ...] = ()
     videos: tuple[str, ...] = ()
+    data_set: str | None = None
 
 
 def find_layout(raw: Path) -> Layout:
@@ -286,6 +287,7 @@ LAYOUTS = (
         _mosi,
         clips=("Video/Segmented",),
         videos=("Video/Full",),
+        data_set="cmu-mosi",
     ),
     Layout(
         "CMU-MOSEI",
@@ -293,6 +295,7 @@ LAYOUTS = (
         _mosei,
         clips=("Videos/Segmented/Combined", "Videos/Segmented"),
         videos=("Videos/Full/Combined", "Videos/Full"),
+        data_set="cmu-mosei",
     ),
     Layout("label.csv", lambda raw, base: (raw / LABEL_FILE).is_file(), lambda raw, base: read_table(raw / LABEL_FILE)),
     Layout("videos without labels", lambda raw, base: bool(_media(base)), _whole_videos),

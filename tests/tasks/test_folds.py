@@ -40,10 +40,17 @@ def test_a_published_data_set_is_recognised_by_most_of_its_videos():
     mosi = sorted(official_folds()["cmu-mosi"])
     assert recognised(mosi) == recognised([*mosi[:3], "one", "two"]) == "cmu-mosi"
     assert recognised(["a", "b"]) is recognised([]) is recognised([*mosi[:2], "one", "two"]) is None
-    splits, rule = make_splits(["03bSnISJMiM", "tIrG4oNLFzE", "one"])
-    assert splits == {"03bSnISJMiM": "train", "tIrG4oNLFzE": "test", "one": ""}
+    splits, rule = make_splits(["03bSnISJMiM", "tIrG4oNLFzE", "WKA5OygbEKI", "one"])
+    assert splits == {"03bSnISJMiM": "train", "tIrG4oNLFzE": "test", "WKA5OygbEKI": "valid", "one": ""}
     assert rule == "official folds of cmu-mosi"
     assert make_splits(["-3g5yACwYnA", "a", "b"], folds="cmu-mosei")[0] == {"-3g5yACwYnA": "train", "a": "", "b": ""}
+
+
+def test_one_official_fold_alone_is_split_by_hash():
+    valid = [video for video, fold in official_folds()["cmu-mosi"].items() if fold == "valid"]
+    splits, rule = make_splits(valid)
+    assert rule == "hash of the video id" and splits == {video: split_of(video) for video in valid}
+    assert set(make_splits(valid, folds="cmu-mosi")[0].values()) == {"valid"}
 
 
 def test_an_empty_split_is_one_clear_sentence():
