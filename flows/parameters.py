@@ -109,7 +109,9 @@ class RunParameters(TrainParameters):
     text_encoder: str | None = Field(
         None, description="BERT-family encoder; by default bert-base-uncased, else MiniLM."
     )
-    frames_per_second: float | None = Field(None, gt=0, description="At most so many video frames; by default all.")
+    frames_per_second: float | None = Field(
+        15, ge=0, description="At most so many video frames a second, as many as the field's features have; 0: all."
+    )
     min_coverage: float = Field(0.95, ge=0, le=1, description="The least share of segments that must come through.")
     retry_failures: bool = Field(False, description="Try failed segments again.")
     segments: int = Field(60, ge=12, description="Segments of the sample corpus, where it is made.")

@@ -54,12 +54,15 @@ class Instrument(Protocol):
 
 
 def instruments(text_encoder: str | None, frames_per_second: float | None) -> dict[str, Instrument]:
-    """The instruments by feature name; without a named text encoder, the paper's BERT where it can be had."""
+    """The instruments by feature name; without a named text encoder, the paper's BERT where it can be had.
+
+    ``frames_per_second``: 0 or None for every picture.
+    """
     encoder = text_encoder or assets.first_available(("bert-base-uncased", "all-MiniLM-L6-v2"))
     return {
         "glove": text.Glove(),
         "bert": text.Bert(encoder),
-        "vision": vision.FaceLandmarker(frames_per_second=frames_per_second),
+        "vision": vision.FaceLandmarker(frames_per_second=frames_per_second or None),
         "audio": audio.Acoustics(),
     }
 
