@@ -5,7 +5,6 @@ python -m tasks.features.documentation     writes the tables anew
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,8 +25,8 @@ def table(columns: Sequence[Column]) -> str:
 def with_tables(page: str) -> str:
     """The page with what is between the marks of each table replaced by the table."""
     for name, columns in TABLES.items():
-        between = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page = between.sub(lambda marks, made=table(columns): marks[1] + made + marks[2], page)
+        before, found, after = page.partition(f"<!-- {name} -->\n")
+        page = before + found + table(columns) + "\n" + after[after.index("<!-- end -->") :]
     return page
 
 
