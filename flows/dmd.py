@@ -33,7 +33,7 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text)
+        dataset = pack(store, steps, run.aligned) if raw else import_features(store, run.features, run.text)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         published = publish(store, dataset) if verdict.passed else None
     runs, rows = [], []

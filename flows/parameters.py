@@ -112,6 +112,9 @@ class RunParameters(TrainParameters):
     frames_per_second: float | None = Field(
         15, ge=0, description="At most so many video frames a second, as many as the field's features have; 0: all."
     )
+    aligned: bool = Field(
+        True, description="Pool frames of face and voice into words; if not, models read them frame by frame."
+    )
     min_coverage: float = Field(0.95, ge=0, le=1, description="The least share of segments that must come through.")
     retry_failures: bool = Field(False, description="Try failed segments again.")
     segments: int = Field(60, ge=12, description="Segments of the sample corpus, where it is made.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -29,6 +29,14 @@ STYLE = {
     "axes.titlesize": 10,
     "legend.frameon": False,
 }
+
+
+class Track(NamedTuple):
+    """A feature column over one segment: when each value starts and ends, in seconds, and the values in [0, 1]."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    values: np.ndarray
 
 
 def style():
@@ -135,9 +143,9 @@ def aligned_segment(
     sample_rate: int,
     faces: Sequence[tuple[float, np.ndarray]],
     words: Sequence[tuple[str, float, float]],
-    tracks: Mapping[str, np.ndarray],
+    tracks: Mapping[str, Track],
 ) -> str:
-    """One segment along its time: faces, sound, words, and for each track one value a word (scaled to [0, 1])."""
+    """One segment along its time: faces, sound, words, and the tracks."""
     seconds = len(waveform) / sample_rate
     figure = Figure(figsize=(9.5, 4.2), layout="constrained")
     strip, sound, grid = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1, 0.32 * max(2, len(tracks))))
@@ -157,11 +165,11 @@ def aligned_segment(
         sound.text((start + end) / 2, top, text, ha="center", va="bottom", fontsize=8, rotation=35)
     sound.set(ylim=(-top, top), yticks=[])
     sound.set_ylabel("sound")
-    edges = sorted({0.0, seconds, *(time for _, start, end in words for time in (start, end))})
+    edges = sorted({0.0, seconds, *(time for track in tracks.values() for time in (*track.starts, *track.ends))})
     middle = (np.array(edges[1:]) + np.array(edges[:-1])) / 2
     cells = np.full((len(tracks), len(middle)), np.nan)
     for row, track in enumerate(tracks.values()):
-        for (_, start, end), value in zip(words, track, strict=True):
+        for start, end, value in zip(*track, strict=True):
             cells[row, (middle >= start) & (middle < end)] = value
     grid.pcolormesh(edges, np.arange(len(tracks) + 1), cells, vmin=0, vmax=1, cmap="viridis")
     grid.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=8)

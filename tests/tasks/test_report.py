@@ -173,9 +173,10 @@ def test_boundary_errors_are_counted_to_the_limit():
 @pytest.mark.parametrize("word", [HOSTILE, *MATHS])
 def test_any_word_can_stand_in_the_picture_of_a_segment(word):
     """As it is written: a dollar sign is no formula."""
+    track = figures.Track(np.array([0.0, 0.5]), np.array([0.5, 1.0]), np.array([0.0, 1.0]))
     with figures.style():
         drawn = figures.aligned_segment(
-            np.zeros(16_000, np.float32), 16_000, [], [(word, 0.0, 0.5), ("b", 0.5, 1.0)], {word: np.array([0.0, 1.0])}
+            np.zeros(16_000, np.float32), 16_000, [], [(word, 0.0, 0.5), ("b", 0.5, 1.0)], {word: track}
         )
     assert word in "".join(ElementTree.fromstring(drawn).itertext())
 

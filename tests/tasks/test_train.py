@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dmd_model.batch import DataError
 from dmd_model.dmd import DMD
 from dmd_model.registry import configure
-from tasks.train import Job, TrainingError, split_samples, train, train_jobs
+from tasks.train import Job, TrainingError, frame_lengths, split_samples, train, train_jobs
 from tests.dmd_model.made_up import make_samples
-from tests.tasks.labelled_data import WIDTHS, labelled_data, publish
+from tests.tasks.labelled_data import WIDTHS, labelled_data, publish, unaligned_data
 
 
 @pytest.fixture(autouse=True)
@@ -90,8 +91,8 @@ def test_without_labels_nothing_is_trained_and_that_is_said(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("text", ["glove", "bert"])
-def test_each_segment_has_its_own_rows_in_its_own_split(text):
-    data = labelled_data()
+@pytest.mark.parametrize("data", [labelled_data(), unaligned_data()], ids=["aligned", "unaligned"])
+def test_each_segment_has_its_own_rows_in_its_own_split(data, text):
     place = {name: index for index, name in enumerate(data.ids)}
     found = []
     for split in ("train", "valid", "test"):
@@ -103,9 +104,26 @@ def test_each_segment_has_its_own_rows_in_its_own_split(text):
             assert sequences.values.shape[1] == WIDTHS[feature] and sequences.names == data.columns[feature]
             for index, name in enumerate(samples.ids):
                 rows = slice(*sequences.offsets[index : index + 2])
-                there = slice(*data.offsets[place[name] : place[name] + 2])
+                there = slice(*data.feature_offsets(feature)[place[name] : place[name] + 2])
                 np.testing.assert_array_equal(sequences.values[rows], data.features[feature][there])
                 np.testing.assert_array_equal(sequences.mask[rows], data.masks[feature][there])
         assert all(data.splits[place[name]] == split for name in samples.ids)
         np.testing.assert_array_equal(samples.labels, [data.labels[place[name]] for name in samples.ids])
     assert sorted(found) == sorted(np.array(data.ids)[np.isfinite(data.labels)])
+
+
+def test_models_read_unaligned_sequences_as_long_as_they_are(tmp_path, monkeypatch):
+    """Up to the most that any model reads; a model that goes word by word refuses them by name."""
+    data = unaligned_data()
+    longest = int(np.diff(data.frame_offsets["audio"]).max())
+    assert frame_lengths(data, "glove")["lengths"] == [5, 5, longest] and longest > 5
+    assert frame_lengths(labelled_data(), "glove") == {}
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.train.MOST_FRAMES", 4)
+        assert frame_lengths(data, "glove")["lengths"] == [4, 4, 4]
+
+    store, published = publish(tmp_path, data)
+    (path,) = run(store, published, tmp_path / "models", seeds=(1,))
+    assert json.loads((path / "config.json").read_text())["config"]["lengths"] == [5, 5, longest]
+    with pytest.raises(DataError, match="this model needs word-aligned data"):
+        train.fn(store, published, ["ef-lstm"], [1], "glove", "cpu", tmp_path / "models")
