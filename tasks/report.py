@@ -40,6 +40,7 @@ STAGES = {
     "words": "words aligned",
     "glove": "words looked up (GloVe)",
     "bert": "text encoded (BERT)",
+    "pieces": "text cut into word pieces",
     "vision": "face measured",
     "audio": "voice measured",
 }
