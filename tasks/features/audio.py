@@ -31,6 +31,7 @@ CONTRAST_BANDS = 5  # octaves from 200 to 6400 Hz, beside what is below them
 DELTA_WIDTH = 9  # frames: librosa's default, 90 ms
 QUIETEST = 1e-5  # of full scale: loudness ends at -100 dB
 LOWEST_PITCH = 27.5  # hertz: where semitones are counted from, as in eGeMAPS (Eyben et al., 2016)
+FARTHEST_PITCH = 12.0  # semitones from the segment's median: beyond are mistaken octaves and noise, taken as unvoiced
 NYQUIST = media.SAMPLE_RATE / 2
 
 _RMS, _YIN, _CYCLES = "root mean square of 25 ms", "YIN over 64 ms", f"cycles in {1000 * voice.CYCLES_WINDOW:.0f} ms"
@@ -135,11 +136,14 @@ class Acoustics:
         # at the ends of the range, no period was found
         inside = (found > 1.01 * self.f0_min) & (found < 0.99 * self.f0_max)
         voiced = inside & (periodicity >= self.voicing) & (loudness >= self.voicing_decibels)
+        pitch = 12 * np.log2(found / LOWEST_PITCH)
+        if voiced.any():
+            voiced &= np.abs(pitch - np.median(pitch[voiced])) <= FARTHEST_PITCH
         f0 = np.where(voiced, found, 0.0)
         jitter, shimmer = voice.perturbation(samples, f0, HOP)
         return {
             "f0": f0,
-            "pitch": _carried_on(12 * np.log2(found / LOWEST_PITCH), voiced),
+            "pitch": _carried_on(pitch, voiced),
             "voiced": voiced,
             "periodicity": periodicity,
             "harmonicity": voice.harmonicity(periodicity),
