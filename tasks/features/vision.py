@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -165,7 +165,7 @@ class FaceChoice:
     the others are painted over in the pictures in which it will look.
     """
 
-    def __init__(self, detect_faces):
+    def __init__(self, detect_faces: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]):
         """``detect_faces``: rgb uint8 [height, width, 3] -> (boxes [N, 4] as ``face_geometry.box``, scores [N])."""
         self._detect_faces = detect_faces
         self._next_look = -math.inf
