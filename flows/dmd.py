@@ -55,6 +55,7 @@ def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list
             transcribe(store, workers, raw, run.retry_failures)
             steps.append(align(store, workers, raw, run.trusts_word_times, run.retry_failures))
         if run.reaches("extract"):
-            for feature, instrument in instruments(run.text_encoder, run.frames_per_second).items():
+            measured_by = instruments(run.text_encoder, run.frames_per_second, run.word_vectors, run.speech_encoder)
+            for feature, instrument in measured_by.items():
                 steps.append(extract(store, workers, raw, feature, instrument, run.retry_failures))
     return steps

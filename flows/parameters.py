@@ -37,7 +37,9 @@ class TrainParameters(BaseModel):
     seeds: list[int] = Field(
         [1111, 1112, 1113], min_length=1, description="One training a model and seed; one number below 100: so many."
     )
-    text: Literal["glove", "bert"] = Field("glove", description="The text features that models read.")
+    text: Literal["glove", "bert", "pieces"] = Field(
+        "glove", description="The text that models read; with `pieces` they train the text encoder themselves."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where models train; auto: a GPU if there is one."
     )
@@ -119,10 +121,22 @@ class RunParameters(TrainParameters):
         description="Take word times that come with the data; if not, words are aligned and checked against them. "
         "By default yes, but not for `sample`.",
     )
-    text_encoder: str | None = Field(
-        None, description="BERT-family encoder; by default bert-base-uncased, else MiniLM."
+    word_vectors: str = Field(
+        "glove.6B.50d",
+        description="GloVe vectors: glove.6B.50d, .100d, .200d, .300d, glove.840B.300d, or a text file of your own.",
     )
-    frames_per_second: float | None = Field(None, gt=0, description="At most so many video frames; by default all.")
+    text_encoder: str | None = Field(
+        None,
+        description="BERT-family encoder by name on the hub, or a folder; by default bert-base-uncased, else MiniLM.",
+    )
+    speech_encoder: str | None = Field(
+        None,
+        description="wav2vec 2.0 or HuBERT model (a folder or a name on the hub) whose hidden states are the audio "
+        "features; by default they are the 74 acoustic columns.",
+    )
+    frames_per_second: float | None = Field(
+        15, ge=0, description="At most so many video frames a second, as many as the field's features have; 0: all."
+    )
     aligned: bool = Field(
         True, description="Pool frames of face and voice into words; if not, models read them frame by frame."
     )

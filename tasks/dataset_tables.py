@@ -9,14 +9,10 @@ import numpy as np
 import pandas as pd
 
 from storage.schema import AlignedDataset
-from tasks.features.vision import BLENDSHAPES
+from tasks.features import audio, vision
 
 RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(BLENDSHAPES, (0, 1)),
-    **dict.fromkeys(("headPitch", "headYaw", "headRoll"), (-180, 180)),  # degrees
-    **dict.fromkeys(("voiced", "periodicity", "flatness", "zero_crossing_rate"), (0, 1)),
-    **dict.fromkeys(("f0", "centroid", "bandwidth", "rolloff"), (0, 8000)),  # hertz, up to half of 16 kHz
-    "loudness": (-100, 10),  # decibels of full scale
+    column.name: column.range for column in (*vision.COLUMNS, *audio.COLUMNS) if column.range is not None
 }
 """Where the values of a column must lie, by its name; columns of other names may hold anything finite."""
 

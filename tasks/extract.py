@@ -17,13 +17,13 @@ from storage.feature_store import FeatureStore
 from storage.schema import Failure, Frames, Word, fingerprint
 from storage.segments import Segment, State
 from tasks import assets
-from tasks.features import audio, text, vision
+from tasks.features import audio, speech, text, vision
 from tasks.progress import Progress
 from tasks.workers import Workers
 
 log = logging.getLogger(__name__)
 
-TEXT_FEATURES = ("glove", "bert")
+TEXT_FEATURES = ("glove", "bert", "pieces")
 COMMIT_SECONDS = 5.0
 """The most work, in seconds, that a killed run has to do again."""
 
@@ -53,14 +53,24 @@ class Instrument(Protocol):
     def measure(self, *arguments: Any) -> Frames: ...
 
 
-def instruments(text_encoder: str | None, frames_per_second: float | None) -> dict[str, Instrument]:
-    """The instruments by feature name; without a named text encoder, the paper's BERT where it can be had."""
+def instruments(
+    text_encoder: str | None,
+    frames_per_second: float | None,
+    word_vectors: str = text.READY,
+    speech_encoder: str | None = None,
+) -> dict[str, Instrument]:
+    """The instruments by feature name.
+
+    ``text_encoder``: None for the paper's BERT where it can be had. ``frames_per_second``: 0 or None for every picture.
+    ``speech_encoder``: None for the acoustic columns.
+    """
     encoder = text_encoder or assets.first_available(("bert-base-uncased", "all-MiniLM-L6-v2"))
     return {
-        "glove": text.Glove(),
+        "glove": text.Glove(word_vectors),
         "bert": text.Bert(encoder),
-        "vision": vision.FaceLandmarker(frames_per_second=frames_per_second),
-        "audio": audio.Acoustics(),
+        "pieces": text.Pieces(encoder),
+        "vision": vision.FaceLandmarker(frames_per_second=frames_per_second or None),
+        "audio": speech.SpeechEncoder(speech_encoder) if speech_encoder else audio.Acoustics(),
     }
 
 

@@ -75,16 +75,17 @@ def aligned_dataset(
 ) -> AlignedDataset:
     """The features of segments that are extracted, in the order given.
 
-    Features of the text have a row a word already; frames of the recording are pooled into words if ``aligned``.
-    ``columns`` names the columns of each feature. Raises StoreError where a segment's words or features are not in the
-    store.
+    Features of the text have a row a word already, but for the word pieces, which are more than words; frames of the
+    recording are pooled into words if ``aligned``. ``columns`` names the columns of each feature. Raises StoreError
+    where a segment's words or features are not in the store.
     """
     texts: list[str] = []
     times: list[tuple[float, float]] = []
     offsets = [0]
     values = {step.name: [np.zeros((0, len(columns[step.name])), np.float32)] for step in features}
     masks = {step.name: [np.zeros(0, bool)] for step in features}
-    frame_times = {step.name: [np.zeros(0)] for step in features if not (aligned or step.name in TEXT_FEATURES)}
+    own_rows = [name for name in values if name == "pieces" or not (aligned or name in TEXT_FEATURES)]
+    frame_times = {name: [np.zeros(0)] for name in own_rows}
     frame_counts: dict[str, list[int]] = {name: [] for name in frame_times}
     for segment, spoken, measured in _read(store, segments, words, features):
         texts += [word.text for word in spoken]
@@ -92,14 +93,15 @@ def aligned_dataset(
         offsets.append(len(texts))
         for step in features:
             frames = measured[step.name]
-            if step.name in TEXT_FEATURES:
-                rows, mask = _text_rows(frames, spoken, segment)
-            elif aligned:
-                rows, mask = pool(frames, spoken)
-            else:
+            if step.name in own_rows:
                 rows, mask = frames.values, frames.mask
-                frame_times[step.name].append(frames.times)
+                known = step.name not in TEXT_FEATURES  # when a piece is said is not
+                frame_times[step.name].append(frames.times if known else np.full(len(rows), np.nan))
                 frame_counts[step.name].append(len(rows))
+            elif step.name in TEXT_FEATURES:
+                rows, mask = _text_rows(frames, spoken, segment)
+            else:
+                rows, mask = pool(frames, spoken)
             values[step.name].append(rows)
             masks[step.name].append(mask)
     starts_ends = np.array(times, np.float64).reshape(-1, 2)  # [W, 2]

@@ -20,7 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset, fingerprint
 from storage.segments import Segment
-from tasks import figures, funnel
+from tasks import feature_health, figures, funnel
 from tasks.align import forced_against_given
 from tasks.evaluate import METRICS, Row, read_result
 from tasks.extract import Step, segment_states
@@ -58,7 +58,16 @@ def report(
     states = segment_states(store, segments, steps)
     case = fingerprint(
         {
-            "code": digest([Path(__file__), Path(figures.__file__), Path(funnel.__file__), TEMPLATE]),
+            "code": digest(
+                [
+                    Path(__file__),
+                    Path(figures.__file__),
+                    Path(funnel.__file__),
+                    Path(feature_health.__file__),
+                    TEMPLATE,
+                    feature_health.TEMPLATE,
+                ]
+            ),
             "data": dataset,
             "source": store.source(),
             "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
@@ -81,6 +90,7 @@ def report(
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(
         **sections,
+        health=feature_health.health_section(data, raw),
         mark=Markup(mark),
         notes=_notes(data, store, steps),
         name=path.parent.name,

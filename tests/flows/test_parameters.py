@@ -23,7 +23,7 @@ from flows.parameters import RunParameters, Stage
         ({"seeds": ["one"]}, "seeds"),
         ({"text": "word2vec"}, "text"),
         ({"device": "tpu"}, "device"),
-        ({"frames_per_second": 0}, "frames_per_second"),
+        ({"frames_per_second": -1}, "frames_per_second"),
         ({"min_coverage": 1.1}, "min_coverage"),
         ({"min_coverage": -0.1}, "min_coverage"),
         ({"segments": 11}, "segments"),

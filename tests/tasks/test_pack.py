@@ -112,6 +112,25 @@ def test_unaligned_frames_are_as_they_were_measured(store, segments):
     assert aligned_dataset(store, [], WORDS, FEATURES, COLUMNS, aligned=False).features["vision"].shape == (0, 3)
 
 
+def test_word_pieces_keep_rows_of_their_own_beside_the_words(store, segments):
+    """As many as the tokenizer made, at times that nobody knows."""
+    step = Step("pieces", fingerprint({"tokenizer": 1}))
+
+    def pieces_of(of: Segment) -> Frames:
+        numbers = [0, *(index + 1 for index, token in enumerate(of.text.split()) for _ in token), 0]
+        values = np.array([[7 * number, number] for number in numbers], np.float32)
+        return Frames(values, np.arange(len(values), dtype=np.float64), np.ones(len(values), bool))
+
+    fill(store, segments, {})
+    columns = COLUMNS | {"pieces": ("piece", "word")}
+    store.append("pieces", {"tokenizer": 1}, columns["pieces"], {step.key(s): pieces_of(s) for s in segments})
+    dataset = aligned_dataset(store, segments, WORDS, [*FEATURES, step], columns)
+    assert dataset.frame_offsets.keys() == {"pieces"} and np.isnan(dataset.frame_times["pieces"]).all()
+    for index, of in enumerate(segments):
+        rows = slice(*dataset.frame_offsets["pieces"][index : index + 2])
+        np.testing.assert_array_equal(dataset.features["pieces"][rows], pieces_of(of).values)
+
+
 def test_only_segments_whose_every_step_succeeded_are_extracted(store, segments):
     segments[5] = replace(segments[5], failure=Failure("missing_media", "no recording"))
     segments[4] = replace(segments[4], excluded="duplicate_row")

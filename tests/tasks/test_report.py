@@ -39,7 +39,8 @@ def verdict(folder: Path, *sentences: str) -> Verdict:
 
 
 def svgs(page: str) -> list[ElementTree.Element]:
-    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)]
+    """The figures; the histograms in tables are none."""
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg (?!class).*?</svg>", page, flags=re.DOTALL)]
 
 
 def funnel_store(folder: Path, lost: dict[int, tuple[str, str]], segments: list[Segment]) -> FeatureStore:
