@@ -17,7 +17,7 @@ from storage.segments import Segment
 from tasks.extract import TEXT_FEATURES, Step, segment_states
 from tasks.features.pooling import pool
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Of this module and of the pooling; in the recipe."""
 BLOCK = 64
 """Segments whose frames are in memory at once."""
