@@ -8,9 +8,9 @@ from prefect import flow
 
 from flows.parameters import RunParameters
 from storage.feature_store import FeatureStore
-from tasks.align import align
+from tasks.align import align, aligner_named
 from tasks.evaluate import evaluate
-from tasks.extract import Step, extract, instruments
+from tasks.extract import Step, extract, instruments, modality
 from tasks.ingest import import_features, ingest
 from tasks.pack import pack
 from tasks.report import report
@@ -46,13 +46,20 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
 
 
 def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list[Step]:
-    """Ingest the label file, align its words and extract every feature, as far as the run goes."""
+    """Ingest the label file, align its words and extract features, as far as the run goes; all steps, done or not."""
     ingest(store, raw, run.folder / "inventory.json")
+    seen = run.raw_on_workers or str(raw.absolute())
     steps = []
     with Workers(run.dask) as workers:
         if run.reaches("align"):
-            steps.append(align(store, workers, raw, run.trusts_word_times, run.retry_failures))
+            aligner = aligner_named(run.aligner)
+            steps.append(align(store, workers, seen, aligner, run.trusts_word_times, run.retry_failures))
         if run.reaches("extract"):
-            for feature, instrument in instruments(run.text_encoder, run.frames_per_second).items():
-                steps.append(extract(store, workers, raw, feature, instrument, run.retry_failures))
+            for feature, instrument in instruments(run.text_encoder, run.frames_per_second, run.pitch_range).items():
+                measured = modality(feature) in run.modalities
+                steps.append(
+                    extract(store, workers, seen, feature, instrument, run.retry_failures)
+                    if measured
+                    else Step.of(feature, instrument)
+                )
     return steps

@@ -36,7 +36,7 @@ def pool(frames: Frames, words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]
 
 
 def _edges(times: np.ndarray) -> np.ndarray:
-    """Frame f stands for the time from ``edges[f]`` to ``edges[f + 1]``; float64 [F + 1]. A single one, for all time."""
+    """Frame f stands for the time from ``edges[f]`` to ``edges[f + 1]``; float64 [F + 1]. A lone one, for all time."""
     if len(times) == 0:
         return np.zeros(1)
     half_hop = float(np.median(np.diff(times))) / 2 if len(times) > 1 else np.inf

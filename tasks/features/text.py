@@ -123,7 +123,7 @@ def _windows(encoder: str, tokens: Sequence[str]) -> Iterator[tuple[np.ndarray, 
         return_overflowing_tokens=True,
     )
     for number, piece_ids in enumerate(windows["input_ids"]):
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             states = model(torch.tensor([piece_ids])).last_hidden_state[0].numpy()  # [P, H]
         tokens_of_pieces = windows.word_ids(number)  # None for the marks of beginning and end
         kept = [piece for piece, token in enumerate(tokens_of_pieces) if token is not None]
@@ -149,7 +149,7 @@ def _encoder(encoder: str):
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Segments run in parallel, not the parts of one; and sums in another order would be other numbers."""
     import torch
 
