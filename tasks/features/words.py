@@ -36,7 +36,7 @@ class Aligner(Protocol):
     def align(self, waveform: np.ndarray, tokens: Sequence[str]) -> tuple[Word, ...]:
         """One word a token, in order, with times in seconds of ``waveform`` (float32 [samples], 16 kHz mono).
 
-        The result depends on the arguments alone. Raises ``AlignmentError``, and ``AssetError`` where there is no model.
+        The result depends on the arguments alone. Raises ``AlignmentError``; without its model, ``AssetError``.
         """
         ...
 

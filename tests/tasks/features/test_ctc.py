@@ -2,7 +2,8 @@
 
 import itertools
 import json
-import string
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,28 +44,8 @@ def test_the_path_is_the_likeliest_of_all_that_spell_the_labels(frames, labels, 
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory) -> str:
-    """A folder with a small Wav2Vec2ForCTC of random weights, in the files that the hub gives."""
-    import torch
-    import transformers
-
-    folder = tmp_path_factory.mktemp("ctc")
-    symbols = ["<pad>", "<s>", "</s>", "<unk>", "|", "'", *string.ascii_uppercase]
-    (folder / "vocab.json").write_text(json.dumps({symbol: number for number, symbol in enumerate(symbols)}))
-    torch.manual_seed(0)
-    config = transformers.Wav2Vec2Config(
-        vocab_size=len(symbols),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=[8] * 7,
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
-    )
-    transformers.Wav2Vec2ForCTC(config).save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    return str(folder)
+def model(ctc_model) -> str:
+    return str(ctc_model)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +67,7 @@ def test_every_token_has_a_time_in_order(model, noise):
 
 def test_words_lie_where_their_letters_are_likely(model, noise, monkeypatch):
     """With the model's probabilities replaced by those of a known path, the times are known."""
-    vocabulary = json.loads(open(f"{model}/vocab.json").read())
+    vocabulary = json.loads(Path(model, "vocab.json").read_text())
     frames = ["<pad>"] * 10 + list("HHI") + ["<pad>", "|", "<pad>"] + list("YOO<U")
     frames = [vocabulary[{"<": "<pad>"}.get(symbol, symbol)] for symbol in frames] + [0] * 5
     likely = np.full((len(frames), len(vocabulary)), 0.1 / (len(vocabulary) - 1))
@@ -116,8 +97,6 @@ def test_a_text_too_long_for_the_sound_is_refused(model, noise):
 
 
 def test_the_recipe_is_of_the_files_and_not_of_where_they_lie(model, tmp_path):
-    import shutil
-
     copy = shutil.copytree(model, tmp_path / "copy")
     assert CtcAligner(str(copy)).recipe() == CtcAligner(model).recipe()
     other = shutil.copytree(model, tmp_path / "other")
@@ -126,8 +105,6 @@ def test_the_recipe_is_of_the_files_and_not_of_where_they_lie(model, tmp_path):
 
 
 def test_what_is_no_model_of_english_letters_is_a_sentence(model, tmp_path, monkeypatch):
-    import shutil
-
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     empty = tmp_path / "empty"
     empty.mkdir()
