@@ -87,10 +87,11 @@ def resident() -> float:
 
 @contextmanager
 def timed(name: str, memory: bool = False) -> Iterator[None]:
-    began, before = time.monotonic(), resident()
+    """Prints how long the body took, how much of that this process worked, and how much its memory grew."""
+    began, worked, before = time.monotonic(), time.process_time(), resident()
     yield
     grown = f", {resident() - before:.0f} MiB more" if memory else ""
-    print(f"{name}: {time.monotonic() - began:.2f} s{grown}")
+    print(f"{name}: {time.monotonic() - began:.2f} s ({time.process_time() - worked:.2f} s of CPU){grown}")
 
 
 @contextmanager

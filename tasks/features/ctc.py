@@ -98,7 +98,7 @@ def viterbi(log_probabilities: np.ndarray, labels: Sequence[int], blank: int) ->
     states = np.empty(len(log_probabilities), np.int64)
     for frame in range(len(states) - 1, -1, -1):
         states[frame] = state
-        state -= came_from[frame, state]
+        state -= int(came_from[frame, state])
     return np.where(states % 2 == 1, states // 2, -1)
 
 

@@ -119,13 +119,11 @@ def workers_elsewhere(tmp_path) -> Iterator[str]:
 
 def test_workers_that_do_not_have_the_raw_folder_get_it_by_an_address(extracted, workers_elsewhere, serve, tmp_path):
     home = extracted.copy(tmp_path / "home")
-    changes = {"frames_per_second": 2.0, "pitch_range": (80.0, 400.0)}
-    address = serve(home.raw)
-    run = {"dask": workers_elsewhere, "raw_on_workers": address, "stop_after": "extract"}
-    assert home.run(**run, **changes).is_completed()
-    assert counts(home, **changes) == ALL
+    run = {"dask": workers_elsewhere, "raw_on_workers": serve(home.raw), "stop_after": "extract"}
+    assert home.run(frames_per_second=2.0, **run).is_completed()
+    assert counts(home, frames_per_second=2.0) == ALL
     segment = home.store.segments()[0]
-    (vision,) = (step for step in home.steps(**changes) if step.name == "vision")
+    (vision,) = (step for step in home.steps(frames_per_second=2.0) if step.name == "vision")
     expected = FaceLandmarker(frames_per_second=2.0).measure(home.raw / segment.media)
     found = home.store.frames("vision", vision.fingerprint, [vision.key(segment)])[vision.key(segment)]
     np.testing.assert_array_equal(found.values, expected.values)

@@ -43,6 +43,13 @@ def test_the_path_is_the_likeliest_of_all_that_spell_the_labels(frames, labels, 
     assert sum(log_probabilities[frame, symbol] for frame, symbol in enumerate(symbols)) == pytest.approx(max(scores))
 
 
+def test_a_long_text_is_no_other_case():
+    labels = [1 + number % 2 for number in range(300)]
+    likely = np.full((600, 3), 0.05)
+    likely[np.arange(600), np.repeat(labels, 2)] = 0.9
+    np.testing.assert_array_equal(viterbi(np.log(likely), labels, blank=0), np.repeat(np.arange(300), 2))
+
+
 @pytest.fixture(scope="session")
 def model(ctc_model) -> str:
     return str(ctc_model)
