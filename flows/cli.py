@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
 from pydantic import ValidationError
 
-from flows.parameters import CompareParameters, RunParameters, SearchParameters, TrainParameters
+from flows.parameters import CompareParameters, ExtractParameters, RunParameters, SearchParameters, TrainParameters
 
 
 def _wrong_values(error: CycloptsError) -> object:
@@ -45,7 +45,8 @@ Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_v
 HOME = Path(".dmd")
 TextFeatures = Literal["glove", "bert"]
 Form = Literal["mmsa", "npz", "zarr", "huggingface"]
-DEFAULTS, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
+DEFAULTS, EXTRACT, TRAIN = RunParameters(), ExtractParameters(), TrainParameters()
+COMPARE, SEARCH = CompareParameters(), SearchParameters()
 
 
 @app.command
@@ -53,14 +54,15 @@ def run(
     *, run: Annotated[RunParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = DEFAULTS
 ) -> int:
     """Run the pipeline: raw video (or the sample corpus) to word-aligned features, trained models and a report."""
-    from flows.dmd import dmd
-    from flows.local_server import at_hand
+    return _run(run)
 
-    with at_hand():
-        page = dmd(run)
-    if page is not None:
-        print(f"\nreport: {page}")
-    return 0
+
+@app.command
+def extract(
+    *, run: Annotated[ExtractParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = EXTRACT
+) -> int:
+    """Run the pipeline to the published data set: what is new, or has other settings, is measured, and nothing else."""
+    return _run(run)
 
 
 @app.command
@@ -87,6 +89,17 @@ def search(
     from flows.train import search_settings
 
     print(f"\nbest settings: {search_settings(run)}")
+
+
+def _run(run: RunParameters) -> int:
+    from flows.dmd import dmd
+    from flows.local_server import at_hand
+
+    with at_hand():
+        page = dmd(run)
+    if page is not None:
+        print(f"\nreport: {page}")
+    return 0
 
 
 def _train(run: TrainParameters) -> int:

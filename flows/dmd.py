@@ -8,9 +8,9 @@ from prefect import flow
 
 from flows.parameters import RunParameters
 from storage.feature_store import FeatureStore
-from tasks.align import align
+from tasks.align import align, aligner_named
 from tasks.evaluate import evaluate
-from tasks.extract import Step, extract, instruments
+from tasks.extract import Instrument, Step, extract, instruments, modality
 from tasks.ingest import import_features, ingest
 from tasks.pack import pack
 from tasks.report import report
@@ -47,15 +47,28 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
 
 
 def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list[Step]:
-    """Ingest the labels, transcribe what has no text, align words, extract every feature, as far as the run goes."""
+    """Ingest the labels, transcribe what has no text, align words, extract features, as far as the run goes.
+
+    Returns all steps, done or not.
+    """
     ingest(store, raw, run.folder / "inventory.json", run.folds, run.errata)
+    seen = run.raw_on_workers or str(raw.absolute())
     steps = []
     with Workers(run.dask) as workers:
         if run.reaches("align"):
-            transcribe(store, workers, raw, run.retry_failures)
-            steps.append(align(store, workers, raw, run.trusts_word_times, run.retry_failures))
+            transcribe(store, workers, seen, run.retry_failures)
+            aligner = aligner_named(run.aligner)
+            steps.append(align(store, workers, seen, aligner, run.trusts_word_times, run.retry_failures))
         if run.reaches("extract"):
-            measured_by = instruments(run.text_encoder, run.frames_per_second, run.word_vectors, run.speech_encoder)
-            for feature, instrument in measured_by.items():
-                steps.append(extract(store, workers, raw, feature, instrument, run.retry_failures))
+            for feature, instrument in _instruments(run).items():
+                measured = modality(feature) in run.modalities
+                steps.append(
+                    extract(store, workers, seen, feature, instrument, run.retry_failures)
+                    if measured
+                    else Step.of(feature, instrument)
+                )
     return steps
+
+
+def _instruments(run: RunParameters) -> dict[str, Instrument]:
+    return instruments(run.text_encoder, run.frames_per_second, run.pitch_range, run.word_vectors, run.speech_encoder)

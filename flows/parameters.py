@@ -13,6 +13,7 @@ from dmd_model.registry import MODELS, check_name
 
 Stage = Literal["ingest", "align", "extract", "validate", "train"]
 """The stages in the order in which they run; a report is made of whatever was validated."""
+Modality = Literal["text", "vision", "audio"]
 FIRST_SEED = 1111
 
 
@@ -116,6 +117,20 @@ class RunParameters(TrainParameters):
     )
     stop_after: Stage = Field("train", description="The last stage to run.")
     dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")
+    raw_on_workers: str | None = Field(
+        None,
+        description="Where Dask workers find the raw folder, if not where it is here: a path of theirs, or an http "
+        "address that serves it.",
+    )
+    modalities: list[Modality] = Field(
+        list(get_args(Modality)),
+        min_length=1,
+        description="Modalities to extract now; the others must have been extracted by an earlier run.",
+    )
+    aligner: str = Field(
+        "pocketsphinx",
+        description="What finds the words: pocketsphinx, or a Wav2Vec2ForCTC model of English by folder or hub name.",
+    )
     trust_word_times: bool | None = Field(
         None,
         description="Take word times that come with the data; if not, words are aligned and checked against them. "
@@ -140,6 +155,9 @@ class RunParameters(TrainParameters):
     aligned: bool = Field(
         True, description="Pool frames of face and voice into words; if not, models read them frame by frame."
     )
+    pitch_range: tuple[float, float] = Field(
+        (60.0, 500.0), description="Lowest and highest fundamental frequency of the voices, in hertz."
+    )
     min_coverage: float = Field(0.95, ge=0, le=1, description="The least share of segments that must come through.")
     retry_failures: bool = Field(False, description="Try failed segments again.")
     segments: int = Field(60, ge=12, description="Segments of the sample corpus, where it is made.")
@@ -151,6 +169,13 @@ class RunParameters(TrainParameters):
         if self.dataset != "sample" and self.raw is None and self.features is None:
             raise ValueError(f"data set {self.dataset!r} needs raw (a folder of video) or features (a file or folder)")
         return self
+
+    @field_validator("pitch_range")
+    @classmethod
+    def _rising(cls, pitch_range: tuple[float, float]) -> tuple[float, float]:
+        if not 40 <= pitch_range[0] < pitch_range[1] <= 2000:
+            raise ValueError("pitch_range is two frequencies between 40 and 2000 hertz, the lower one first")
+        return pitch_range
 
     @property
     def makes_sample(self) -> bool:
@@ -165,3 +190,9 @@ class RunParameters(TrainParameters):
         """Whether the run goes as far as ``stage``."""
         stages = get_args(Stage)
         return stages.index(stage) <= stages.index(self.stop_after)
+
+
+class ExtractParameters(RunParameters):
+    """The same, to the published data set."""
+
+    stop_after: Stage = Field("validate", description="The last stage to run.")

@@ -109,7 +109,7 @@ def _word_time_faults(dataset: AlignedDataset, owner: np.ndarray) -> np.ndarray:
     """Of each word whether it has one time only, ends before it starts, or starts before 0 or its predecessor's end."""
     starts, ends = dataset.starts, dataset.ends
     faults = np.isfinite(starts) != np.isfinite(ends)
-    faults |= (ends <= starts) | (starts < -OVERLAP_SECONDS)  # False for NaN
+    faults |= (ends < starts) | (starts < -OVERLAP_SECONDS)  # False for NaN; what is not spoken may last no time
     faults[1:] |= (owner[1:] == owner[:-1]) & (starts[1:] < ends[:-1] - OVERLAP_SECONDS)
     return faults
 

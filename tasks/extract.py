@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Protocol
 
 from prefect import task
@@ -19,6 +19,7 @@ from storage.segments import Segment, State
 from tasks import assets
 from tasks.features import audio, speech, text, vision
 from tasks.progress import Progress
+from tasks.recordings import Recording, measure_recording
 from tasks.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,10 @@ class Step:
     name: str
     fingerprint: str
     columns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, feature: str, instrument: Instrument) -> Step:
+        return cls(feature, fingerprint(instrument.recipe()), instrument.columns)
 
     def key(self, segment: Segment) -> str:
         """Under which the store knows this segment's result: the same where nothing it depends on differs."""
@@ -53,16 +58,22 @@ class Instrument(Protocol):
     def measure(self, *arguments: Any) -> Frames: ...
 
 
+def modality(feature: str) -> str:
+    """What a feature is measured on: text, vision or audio."""
+    return "text" if feature in TEXT_FEATURES else feature
+
+
 def instruments(
-    text_encoder: str | None,
-    frames_per_second: float | None,
+    text_encoder: str | None = None,
+    frames_per_second: float | None = None,
+    pitch_range: tuple[float, float] = (60.0, 500.0),
     word_vectors: str = text.READY,
     speech_encoder: str | None = None,
 ) -> dict[str, Instrument]:
     """The instruments by feature name.
 
     ``text_encoder``: None for the paper's BERT where it can be had. ``frames_per_second``: 0 or None for every picture.
-    ``speech_encoder``: None for the acoustic columns.
+    ``pitch_range``: hertz. ``speech_encoder``: None for the acoustic columns.
     """
     encoder = text_encoder or assets.first_available(("bert-base-uncased", "all-MiniLM-L6-v2"))
     return {
@@ -70,24 +81,27 @@ def instruments(
         "bert": text.Bert(encoder),
         "pieces": text.Pieces(encoder),
         "vision": vision.FaceLandmarker(frames_per_second=frames_per_second or None),
-        "audio": speech.SpeechEncoder(speech_encoder) if speech_encoder else audio.Acoustics(),
+        "audio": speech.SpeechEncoder(speech_encoder) if speech_encoder else audio.Acoustics(*pitch_range),
     }
 
 
 @task(task_run_name="extract {feature}", cache_policy=NO_CACHE)
 def extract(
-    store: FeatureStore, workers: Workers, raw: Path, feature: str, instrument: Instrument, retry_failures: bool
+    store: FeatureStore, workers: Workers, raw: str, feature: str, instrument: Instrument, retry_failures: bool
 ) -> Step:
-    """Measure the segments that the store has no result for, and commit values and failures alike."""
+    """Measure the segments that the store has no result for, and commit values and failures alike.
+
+    ``raw`` is the raw folder as the workers see it: a path or an http(s) address.
+    """
     recipe = instrument.recipe()
-    step = Step(feature, fingerprint(recipe), instrument.columns)
+    step = Step.of(feature, instrument)
     if retry_failures:
         store.forget_failures(feature, step.fingerprint)
     commit_missing(
         name=f"extract {feature}",
         done=store.done(feature, step.fingerprint),
         arguments={step.key(segment): _arguments(feature, raw, segment) for segment in usable(store)},
-        measure=instrument.measure,
+        measure=instrument.measure if modality(feature) == "text" else partial(measure_recording, instrument.measure),
         commit=lambda results: store.append(feature, recipe, instrument.columns, results),
         workers=workers,
     )
@@ -105,10 +119,10 @@ def usable(store: FeatureStore) -> list[Segment]:
     return [segment for segment in store.segments() if segment.failure is None and not segment.excluded]
 
 
-def _arguments(feature: str, raw: Path, segment: Segment) -> tuple:
-    if feature in TEXT_FEATURES:
+def _arguments(feature: str, raw: str, segment: Segment) -> tuple:
+    if modality(feature) == "text":
         return (segment.text.split(),)
-    return (raw / segment.media, segment.start, segment.end)
+    return (Recording.of(segment, raw), segment.start, segment.end)
 
 
 def commit_missing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset, Frames, Word, fingerprint
-from storage.segments import Segment
+from storage.segments import Segment, State
 from tasks.extract import TEXT_FEATURES, Step, segment_states
 from tasks.features.pooling import pool
 
@@ -23,14 +24,26 @@ BLOCK = 64
 """Segments whose frames are in memory at once."""
 
 
+class PackError(Exception):
+    """Not everything that belongs into the data set has been extracted."""
+
+    reason = "not_extracted"
+
+
 @task(cache_policy=NO_CACHE)
 def pack(store: FeatureStore, steps: Sequence[Step], aligned: bool = True) -> str:
     """Commit the data set of all segments that came through the steps, words first; return its fingerprint.
 
-    ``aligned``: frames are pooled into words; otherwise they stay as they were measured.
+    ``aligned``: frames are pooled into words; otherwise they stay as they were measured. Raises PackError where a step
+    was not done for a segment.
     """
     words, *features = steps
-    segments = extracted(store, store.segments(), steps)
+    table = store.segments()
+    states = segment_states(store, table, steps)
+    if pending := Counter(state.step for state in states if state.name == "pending"):
+        missing = ", ".join(f"{feature} of {count} segments" for feature, count in pending.items())
+        raise PackError(f"not extracted yet: {missing}; run again with that modality among `modalities`")
+    segments = extracted(table, states)
     made_of = recipe(segments, words, features, aligned)
     if store.has_aligned(fingerprint(made_of)):
         return fingerprint(made_of)
@@ -38,9 +51,8 @@ def pack(store: FeatureStore, steps: Sequence[Step], aligned: bool = True) -> st
     return store.write_aligned(made_of, aligned_dataset(store, segments, words, features, columns, aligned))
 
 
-def extracted(store: FeatureStore, segments: Sequence[Segment], steps: Sequence[Step]) -> list[Segment]:
+def extracted(segments: Sequence[Segment], states: Sequence[State]) -> list[Segment]:
     """The segments for which every step succeeded, in the order given."""
-    states = segment_states(store, segments, steps)
     return [segment for segment, state in zip(segments, states, strict=True) if state.name == "extracted"]
 
 

@@ -1,6 +1,13 @@
 """What every test may use."""
 
-from collections.abc import Iterator
+import json
+import logging
+import string
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -54,3 +61,74 @@ def scheduler() -> Iterator[str]:
 
     with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
         yield cluster.scheduler_address
+
+
+@pytest.fixture
+def s3(monkeypatch) -> Iterator[str]:
+    """``s3://`` and the name of an empty bucket, on a server of the tests' own that speaks S3."""
+    for package in ("moto.server", "flask_cors"):
+        pytest.importorskip(package, reason="the extra 'test' (moto, flask, flask-cors) is not installed")
+    import boto3
+    import requests
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10).raise_for_status()  # it outlives its server
+    boto3.client("s3").create_bucket(Bucket="corpora")
+    yield "s3://corpora"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ctc_model(tmp_path_factory) -> Path:
+    """A folder with a small Wav2Vec2ForCTC of random weights, in the files that the hub gives."""
+    import torch
+    import transformers
+
+    folder = tmp_path_factory.mktemp("ctc")
+    symbols = ["<pad>", "<s>", "</s>", "<unk>", "|", "'", *string.ascii_uppercase]
+    (folder / "vocab.json").write_text(json.dumps({symbol: number for number, symbol in enumerate(symbols)}))
+    torch.manual_seed(0)
+    config = transformers.Wav2Vec2Config(
+        vocab_size=len(symbols),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=[8] * 7,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )
+    transformers.Wav2Vec2ForCTC(config).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """A function that serves a folder over http and returns its address."""
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_) -> None:
+            return
+
+    with ExitStack() as servers:
+
+        def start(folder: Path) -> str:
+            server = servers.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder)))
+            servers.callback(server.shutdown)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start

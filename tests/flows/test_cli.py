@@ -36,7 +36,7 @@ def dmd(capsys, *arguments: str) -> tuple[int, str, str]:
 def test_help_lists_the_commands(capsys):
     code, said, _ = dmd(capsys, "--help")
     assert code == 0
-    commands = ("run", "import", "export", "train", "compare", "search", "sample", "doctor", "up")
+    commands = ("run", "extract", "import", "export", "train", "compare", "search", "sample", "doctor", "up")
     assert all(f" {command} " in said for command in commands)
 
 
@@ -98,6 +98,18 @@ def test_a_finished_run_says_where_the_report_is(capsys, finished):
     options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
     code, said, _ = dmd(capsys, "run", "--dataset", run.dataset, *map(str, options))
     assert code == 0 and said.endswith(f"report: {finished.page}")
+
+
+def test_extraction_again_commits_nothing_and_trains_nothing(capsys, finished, tmp_path):
+    home = finished.copy(tmp_path / "home")
+    run, before = home.parameters(), home.snapshots()
+    options = ["--raw", run.raw, "--home", run.home, "--dask", run.dask, "--no-trust-word-times"]
+    options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
+    code, said, _ = dmd(capsys, "extract", "--dataset", run.dataset, *map(str, options))
+    assert code == 0 and said.endswith(f"report: {home.page}")
+    assert home.snapshots() == before and home.results.keys() == {
+        home.folder / path.relative_to(finished.folder) for path in finished.results
+    }
 
 
 def test_a_run_on_a_folder_without_labels_says_so(capsys, prefect_server, tmp_path):

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from flows.parameters import RunParameters, Stage
+from flows.parameters import ExtractParameters, RunParameters, Stage
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,10 @@ from flows.parameters import RunParameters, Stage
         ({"text": "word2vec"}, "text"),
         ({"device": "tpu"}, "device"),
         ({"frames_per_second": -1}, "frames_per_second"),
+        ({"pitch_range": (500, 60)}, "pitch_range"),
+        ({"pitch_range": (60, 9000)}, "pitch_range"),
+        ({"modalities": []}, "modalities"),
+        ({"modalities": ["smell"]}, "modalities"),
         ({"min_coverage": 1.1}, "min_coverage"),
         ({"min_coverage": -0.1}, "min_coverage"),
         ({"segments": 11}, "segments"),
@@ -61,6 +65,10 @@ def test_each_stage_includes_those_before_it():
         assert [RunParameters(stop_after=last).reaches(stage) for stage in stages] == [
             index <= place for index in range(len(stages))
         ]
+
+
+def test_to_extract_is_to_run_to_the_published_data_set():
+    assert ExtractParameters().model_dump() == RunParameters(stop_after="validate").model_dump()
 
 
 def test_everything_lands_in_one_folder_a_data_set(tmp_path, monkeypatch):

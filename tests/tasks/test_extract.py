@@ -76,7 +76,7 @@ def workers(scheduler) -> Iterator[Workers]:
 
 
 def run(store: FeatureStore, workers: Workers, letters: Letters, retry_failures: bool = False) -> Step:
-    return extract.fn(store, workers, Path("nowhere"), "glove", letters, retry_failures)
+    return extract.fn(store, workers, "nowhere", "glove", letters, retry_failures)
 
 
 def test_values_and_failures_are_committed_alike(store, workers, letters):
@@ -161,10 +161,12 @@ def test_what_a_result_depends_on_is_what_it_is_known_under():
 
 
 def test_each_setting_of_an_instrument_is_in_its_recipe():
-    def recipes(rate: float | None) -> dict[str, str]:
-        return {name: fingerprint(tool.recipe()) for name, tool in instruments("all-MiniLM-L6-v2", rate).items()}
+    def recipes(rate: float | None = None, pitch: tuple[float, float] = (60.0, 500.0)) -> dict[str, str]:
+        tools = instruments("all-MiniLM-L6-v2", rate, pitch)
+        return {name: fingerprint(tool.recipe()) for name, tool in tools.items()}
 
-    plain = recipes(None)
+    plain = recipes()
     assert recipes(0.0) == plain
     assert list(plain) == ["glove", "bert", "pieces", "vision", "audio"]
-    assert {name for name, found in recipes(5.0).items() if found != plain[name]} == {"vision"}
+    for changes, feature in (({"rate": 5.0}, "vision"), ({"pitch": (100.0, 800.0)}, "audio")):
+        assert {name for name, found in recipes(**changes).items() if found != plain[name]} == {feature}

@@ -11,7 +11,7 @@ from storage.feature_store import FeatureStore
 from storage.schema import Failure, Frames, Word, fingerprint
 from storage.segments import Segment, SegmentId
 from tasks import pack
-from tasks.extract import Step
+from tasks.extract import Step, segment_states
 from tasks.features.pooling import pool
 from tasks.pack import aligned_dataset, extracted, recipe
 
@@ -135,9 +135,18 @@ def test_only_segments_whose_every_step_succeeded_are_extracted(store, segments)
     segments[5] = replace(segments[5], failure=Failure("missing_media", "no recording"))
     segments[4] = replace(segments[4], excluded="duplicate_row")
     fill(store, segments, {"words": {2}, "vision": {5}})
-    assert [s.row for s in extracted(store, segments, STEPS)] == [3, 4]
-    unmeasured = segment(9, "never seen before")
-    assert [s.row for s in extracted(store, [unmeasured, *segments], STEPS)] == [3, 4]
+    segments += [segment(9, "never seen before")]
+    assert [s.row for s in extracted(segments, segment_states(store, segments, STEPS))] == [3, 4]
+
+
+def test_what_is_not_extracted_yet_is_not_packed_over(store, segments):
+    fill(store, segments, {})
+    store.write_segments([*segments, segment(9, "never seen before")])
+    steps = (WORDS, *(replace(step, columns=COLUMNS[step.name]) for step in FEATURES))
+    with pytest.raises(pack.PackError, match="not extracted yet: words of 1 segments"):
+        pack.pack.fn(store, steps)
+    store.write_segments(segments)
+    assert store.has_aligned(pack.pack.fn(store, steps))
 
 
 def test_nothing_extracted_is_an_empty_dataset(store, segments):
@@ -148,7 +157,7 @@ def test_nothing_extracted_is_an_empty_dataset(store, segments):
 
 def test_stored_under_its_recipe_and_read_back(store, segments):
     fill(store, segments, {"vision": {3}})
-    packed = extracted(store, segments, STEPS)
+    packed = extracted(segments, segment_states(store, segments, STEPS))
     dataset = aligned_dataset(store, packed, WORDS, FEATURES, COLUMNS)
     name = store.write_aligned(recipe(packed, WORDS, FEATURES), dataset)
     found = store.aligned(name, at="staging")
