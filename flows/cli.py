@@ -116,8 +116,8 @@ def watch(folder: Path, *, settle_seconds: Annotated[float, Parameter(validator=
     """
     from flows import watch
 
-    for announced in watch.watch(folder, settle_seconds):
-        print(announced, flush=True)
+    for line in watch.watch(folder, settle_seconds):
+        print(line, flush=True)
 
 
 @models.command(name="list")
