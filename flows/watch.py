@@ -13,7 +13,7 @@ from tasks.arrivals import files_in, settled_changes
 from tasks.labels import LabelError
 
 EVENT = "dmd.data.arrived"
-POLL_SECONDS = 2.0
+POLL_SECONDS = 5.0
 
 
 def watch(folder: Path, settle_seconds: float) -> Iterator[str]:

@@ -21,7 +21,7 @@ from tasks.ingest import read_segments
 log = logging.getLogger(__name__)
 
 DEPTH = 4
-"""How many folders deep recordings lie at most. Links are followed, so that there must be an end."""
+"""How many folders deep recordings may lie. Links are followed, so that there must be an end."""
 
 Files = Mapping[Path, tuple[int, int]]
 """Size in bytes and time of change in ns, by path."""
@@ -55,7 +55,8 @@ def look(store: FeatureStore, raw: Path, inventory: Path, models: Path, champion
         new=tuple(name for name in now if name not in before),
         changed=tuple(name for name in now if name in before and now[name] != before[name]),
         gone=tuple(name for name in before if name not in now),
-        judged=table_digest(segments) == last.segments and store.published() == last.ensemble.published,
+        judged=table_digest(segments) == last.segments
+        and store.published().fingerprint == last.ensemble.published.fingerprint,
     )
     log.info("%s", arrivals.sentence)
     return arrivals
@@ -72,7 +73,7 @@ def files_in(folder: Path) -> Files:
     found = {}
     for depth in range(1, DEPTH + 1):
         for path in folder.glob("/".join("*" * depth)):
-            with contextlib.suppress(FileNotFoundError):  # it may have gone since it was listed
+            with contextlib.suppress(OSError):  # it may have gone since it was listed, or be a broken link
                 status = path.stat()
                 if stat.S_ISREG(status.st_mode) and not path.name.startswith("."):
                     found[path] = (status.st_size, status.st_mtime_ns)

@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import local_server
 from flows.local_server import ServerError
+from flows.watch import watch
 from tests.conftest import REPOSITORY
 from tests.tasks.raw_folder import RawFolder
 
@@ -105,11 +107,11 @@ def assert_arriving_files_start_it(api: str, deployment: str, folder: Path) -> N
     run = {"dataset": folder.name, "home": str(folder.parent), "raw": str(data.raw)}
     requests.patch(f"{api}/deployments/{deployment}", json={"parameters": {"run": run}}, timeout=10).raise_for_status()
     command = [sys.executable, "-m", "flows", "watch", str(data.raw), "--settle-seconds", "0.5"]
-    watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        assert watch.stdout.readline() == f"watching {data.raw}: 2 files\n"
+        assert watching.stdout.readline() == f"watching {data.raw}: 2 files\n"
         (data.raw / "Raw" / "v" / "unlabelled.mp4").write_bytes(b"film")
-        assert watch.stdout.readline() == f"dmd.data.arrived: 1 files in {data.raw}\n"
+        assert watching.stdout.readline() == f"dmd.data.arrived: 1 files in {data.raw}\n"
         # the schedule has made runs for the nights to come
         query = {"flow_runs": {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ENDED}}}}
         deadline = time.monotonic() + 180
@@ -117,12 +119,17 @@ def assert_arriving_files_start_it(api: str, deployment: str, folder: Path) -> N
             assert time.monotonic() < deadline, "the event started nothing"
             time.sleep(0.5)
     finally:
-        watch.send_signal(signal.SIGINT)
-        watch.communicate()
-    assert watch.returncode == 130
+        watching.send_signal(signal.SIGINT)
+        watching.communicate()
+    assert watching.returncode == 130
     assert [(entry["state_type"], entry["state"]["message"][:20]) for entry in runs] == [
         ("COMPLETED", "nothing new to judge")
     ]
+
+
+def test_watching_without_a_server_that_could_hear_of_it_is_a_sentence(tmp_path):
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(ServerError, match="dmd up"):
+        next(watch(tmp_path, settle_seconds=1))
 
 
 def test_settings_of_somebody_else_are_left_alone(clone, port, tmp_path):
