@@ -27,7 +27,8 @@ def retrain(run: RetrainParameters = RetrainParameters()) -> Path | State:  # no
     The champion serves on in both cases.
     """
     champion, raw, store = serving(run.models_folder), raw_folder(run), FeatureStore.open(run.store_url)
-    arrivals = look(store, raw, run.folder / "inventory.json", run.models_folder, champion)
+    inventory = run.folder / "inventory.json"
+    arrivals = look(store, raw, inventory, run.folds, run.errata, run.models_folder, champion)
     if arrivals.judged:
         return Completed(message=arrivals.sentence)
     whole = run.run_of(champion.model, champion.seeds, champion.text)

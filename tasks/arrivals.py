@@ -16,7 +16,8 @@ from prefect.cache_policies import NO_CACHE
 from storage.feature_store import FeatureStore
 from storage.segments import Segment, table_digest
 from tasks.champion import Champion, decisions
-from tasks.ingest import read_segments
+from tasks.ingest import read_raw
+from tasks.transcribe import with_transcripts
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +47,11 @@ class Arrivals:
 
 
 @task(cache_policy=NO_CACHE)
-def look(store: FeatureStore, raw: Path, inventory: Path, models: Path, champion: Champion) -> Arrivals:
-    """Compare the raw folder with the store; only media that changed since the ``inventory`` are read."""
-    segments = read_segments(raw, inventory)
+def look(
+    store: FeatureStore, raw: Path, inventory: Path, folds: str | None, errata: bool, models: Path, champion: Champion
+) -> Arrivals:
+    """Compare the raw folder, as ``ingest`` reads it, with the store; only media that changed are read."""
+    segments = with_transcripts(store, read_raw(raw, inventory, folds, errata)[0])
     now, before = _contents(segments), _contents(store.segments(at=champion.published.snapshot))
     last = decisions(models)[-1]
     arrivals = Arrivals(

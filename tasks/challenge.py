@@ -44,7 +44,7 @@ class Outcome:
 def refuse_moved_splits(store: FeatureStore, champion: Champion, dataset: str) -> None:
     """Raises ChampionError if a video changed its split since the champion was trained: it may have learnt from it.
 
-    Where the label file names no splits this cannot be: a video's split is a hash of its id.
+    Where the labels name no splits these follow from the ids alone, and adding videos moves none.
     """
     old, new = (
         store.aligned(champion.published.fingerprint, champion.published.snapshot),

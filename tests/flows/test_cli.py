@@ -82,8 +82,8 @@ def test_a_mistake_is_answered_in_a_sentence(capsys, arguments, sentence):
 def test_every_wrong_option_has_a_line_and_no_lesson_on_pydantic(capsys):
     _, _, complaint = dmd(capsys, "run", "--stop-after", "report", "--segments", "3")
     assert complaint == (
-        "Error --stop-after: Input should be 'ingest', 'align', 'extract', 'validate' or 'train' "
-        "--segments: Input should be greater than or equal to 12"
+        "Error --segments: Input should be greater than or equal to 12 "
+        "--stop-after: Input should be 'ingest', 'align', 'extract', 'validate' or 'train'"
     )
 
 

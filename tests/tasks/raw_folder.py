@@ -7,7 +7,7 @@ from pathlib import Path
 from storage.feature_store import FeatureStore
 from storage.segments import table_digest
 from tasks.champion import Ensemble, decide
-from tasks.ingest import read_segments
+from tasks.ingest import read_raw
 from tests.tasks.labelled_data import labelled_data
 
 
@@ -30,7 +30,7 @@ class RawFolder:
         (self.raw / "label.csv").write_text("\n".join(["video_id,clip_id,text,label", *self.rows.values()]))
 
     def judge(self, promoted: bool = True) -> None:
-        segments = read_segments(self.raw)
+        segments = read_raw(self.raw)[0]
         self.store.write_segments(segments)
         published = self.store.publish(self.store.write_aligned({"of": table_digest(segments)}, labelled_data()))
         decide(self.models, Ensemble("dmd", (1,), "glove", published, ()), promoted, "", table_digest(segments))

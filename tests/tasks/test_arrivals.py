@@ -9,7 +9,7 @@ import pytest
 from storage.segments import table_digest
 from tasks.arrivals import Arrivals, files_in, look, settled_changes
 from tasks.champion import serving
-from tasks.ingest import read_segments
+from tasks.ingest import read_raw
 from tests.tasks.labelled_data import labelled_data
 from tests.tasks.raw_folder import RawFolder
 
@@ -24,7 +24,7 @@ def folder(tmp_path) -> RawFolder:
 
 
 def seen(folder: RawFolder) -> Arrivals:
-    return look.fn(folder.store, folder.raw, folder.inventory, folder.models, serving(folder.models))
+    return look.fn(folder.store, folder.raw, folder.inventory, None, True, folder.models, serving(folder.models))
 
 
 def test_what_was_judged_is_nothing_new(folder):
@@ -55,7 +55,7 @@ def test_another_text_or_label_is_a_change(folder, column, value):
 def test_a_run_that_ended_before_its_decision_leaves_the_work_to_be_seen(folder):
     """The segment table and even the data set may be there: only a decision makes it judged."""
     folder.put("3")
-    segments = read_segments(folder.raw)
+    segments = read_raw(folder.raw)[0]
     folder.store.write_segments(segments)
     assert not seen(folder).judged
     folder.store.publish(folder.store.write_aligned({"of": table_digest(segments)}, labelled_data()))
