@@ -20,7 +20,7 @@ from flows import local_server
 from flows.local_server import ServerError
 from flows.watch import watch
 from tests.conftest import REPOSITORY
-from tests.tasks.raw_folder import RawFolder
+from tests.tasks.judged_folder import JudgedFolder
 
 ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 ROOMS = ("flows", "tasks", "storage", "dmd_model", "prefect.yaml")
@@ -104,7 +104,7 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
 
 def assert_arriving_files_start_it(api: str, deployment: str, folder: Path) -> None:
     """`dmd watch` sends an event, Prefect's automation starts the deployment, and the run finds what it finds."""
-    data = RawFolder(folder)
+    data = JudgedFolder(folder)
     data.put("1")
     data.judge()
     run = {"dataset": folder.name, "home": str(folder.parent), "raw": str(data.raw)}

@@ -10,20 +10,20 @@ from storage.segments import table_digest
 from tasks.arrivals import Arrivals, files_in, look, settled_changes
 from tasks.champion import serving
 from tasks.ingest import read_raw
+from tests.tasks.judged_folder import JudgedFolder
 from tests.tasks.labelled_data import labelled_data
-from tests.tasks.raw_folder import RawFolder
 
 
 @pytest.fixture
-def folder(tmp_path) -> RawFolder:
-    made = RawFolder(tmp_path)
+def folder(tmp_path) -> JudgedFolder:
+    made = JudgedFolder(tmp_path)
     made.put("1")
     made.put("2")
     made.judge()
     return made
 
 
-def seen(folder: RawFolder) -> Arrivals:
+def seen(folder: JudgedFolder) -> Arrivals:
     return look.fn(folder.store, folder.raw, folder.inventory, None, True, folder.models, serving(folder.models))
 
 

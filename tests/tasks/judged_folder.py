@@ -11,7 +11,7 @@ from tasks.ingest import read_raw
 from tests.tasks.labelled_data import labelled_data
 
 
-class RawFolder:
+class JudgedFolder:
     """Whose data set is published and judged as often as wanted."""
 
     def __init__(self, folder: Path):
