@@ -6,9 +6,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.parameters import SearchParameters, TrainParameters
+from flows.parameters import DataParameters, SearchParameters, TrainParameters
 from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
+from tasks.champion import crown
 from tasks.evaluate import evaluate
 from tasks.report import report
 from tasks.search import search
@@ -19,12 +20,15 @@ from tasks.train import split_samples, train, trained_encoder
 def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: B008 the form shows these defaults
     """Train models on the data set that was published last; evaluate them and write ``results.html``.
 
-    What the models folder holds already is not trained again. Raises StoreError where nothing was published.
+    What the models folder holds already is not trained again. Where no champion serves, the first model becomes it.
+    Raises StoreError where nothing was published.
     """
     store, published = published_data(run)
-    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
+    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.models_folder)
     rows = evaluate(store, published, runs, run.dataset)
-    return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
+    page = report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
+    crown(store, runs, run.models_folder)
+    return page
 
 
 def search_settings(run: SearchParameters) -> Path:
@@ -42,7 +46,7 @@ def search_settings(run: SearchParameters) -> Path:
     return folder / "best.json"
 
 
-def published_data(run: TrainParameters) -> tuple[FeatureStore, Published]:
+def published_data(run: DataParameters) -> tuple[FeatureStore, Published]:
     """The store, and what it published last. Raises StoreError where that is nothing."""
     store = FeatureStore.open(run.store_url)
     published = store.published()

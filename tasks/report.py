@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
 from markupsafe import Markup
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -27,12 +26,12 @@ from tasks.extract import Step, segment_states
 from tasks.features import media
 from tasks.files import digest, write_text
 from tasks.labels import SPLITS
+from tasks.pages import TEMPLATES, render
 from tasks.transcribe import Transcriber
 from tasks.validate import Verdict
 
 log = logging.getLogger(__name__)
 
-TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 FACES = 10
 TRACKS_PER_FEATURE = 4
 
@@ -64,8 +63,7 @@ def report(
                     Path(figures.__file__),
                     Path(funnel.__file__),
                     Path(feature_health.__file__),
-                    TEMPLATE,
-                    feature_health.TEMPLATE,
+                    *sorted(TEMPLATES.iterdir()),
                 ]
             ),
             "data": dataset,
@@ -87,8 +85,8 @@ def report(
             sections |= funnel_section(store, steps)
             sections |= boundaries_section(forced_against_given(store, steps[0]))
             sections |= example_section(data, store.segments(), raw) if data.ids else {}
-    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    page = template.render(
+    page = render(
+        "report.html",
         **sections,
         health=feature_health.health_section(data, raw),
         mark=Markup(mark),
