@@ -19,14 +19,19 @@ def predict(trained: Trained, samples: Samples) -> np.ndarray:
     Of E emotions, the probability of each, [N, E]. Raises DataError on bad samples and on columns that are not those
     the model was trained on.
     """
+    placed = prepare(trained, samples)
+    return readable(predict_placed(trained.model, placed), trained.run.training)
+
+
+def prepare(trained: Trained, samples: Samples) -> DeviceSamples:
+    """Samples as the model takes them: checked, standardised, on its device. Raises DataError as ``predict`` does."""
     samples.check()
     for modality, names in trained.run.columns.items():
         if samples.columns[modality] != names:
             raise DataError(f"{modality}: the columns are not those the model was trained on ({len(names)}, from "
                             f"{names[0]} to {names[-1]})")  # fmt: skip
     device = next(trained.model.parameters()).device
-    placed = place(trained.run.standardiser(samples), trained.model, device)
-    return readable(predict_placed(trained.model, placed), trained.run.training)
+    return place(trained.run.standardiser(samples), trained.model, device)
 
 
 def readable(predictions: np.ndarray, training: Training) -> np.ndarray:
