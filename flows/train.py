@@ -22,7 +22,7 @@ def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: 
     What the models folder holds already is not trained again. Raises StoreError where nothing was published.
     """
     store, published = published_data(run)
-    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
+    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.models_folder)
     rows = evaluate(store, published, runs, run.dataset)
     return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
 

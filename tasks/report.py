@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
 from markupsafe import Markup
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -28,11 +27,11 @@ from tasks.extract import Step, segment_states
 from tasks.features import media
 from tasks.files import digest, write_text
 from tasks.labels import SPLITS
+from tasks.pages import TEMPLATES, render
 from tasks.validate import Verdict
 
 log = logging.getLogger(__name__)
 
-TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 FACES = 10
 TRACKS_PER_FEATURE = 4
 STAGES = {
@@ -67,7 +66,7 @@ def report(
     states = segment_states(store, segments, steps)
     case = fingerprint(
         {
-            "code": digest([Path(__file__), Path(figures.__file__), TEMPLATE]),
+            "code": digest([Path(__file__), Path(figures.__file__), *sorted(TEMPLATES.iterdir())]),
             "data": dataset,
             "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
             "checks": [check.sentence for check in verdict.checks] if verdict else [],
@@ -86,8 +85,8 @@ def report(
             sections |= funnel_section(store, steps, len(data.ids))
             sections |= boundaries_section(forced_against_given(store, steps[0]))
             sections |= example_section(data, store.segments(), raw) if data.ids else {}
-    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    page = template.render(
+    page = render(
+        "report.html",
         **sections,
         mark=Markup(mark),
         notes=_notes(data, store, steps),
