@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
 from pydantic import ValidationError
 
-from flows.parameters import CompareParameters, RunParameters, SearchParameters, TrainParameters
+from flows.parameters import CompareParameters, PredictParameters, RunParameters, SearchParameters, TrainParameters
 
 
 def _wrong_values(error: CycloptsError) -> object:
@@ -95,6 +95,17 @@ def _train(run: TrainParameters) -> int:
         page = train_published(run)
     print(f"\nresults: {page}")
     return 0
+
+
+@app.command
+def predict(run: Annotated[PredictParameters, Parameter(name="*", negative_iterable=())]) -> None:
+    """Read a video of your own with a trained model: a page to look at, and tables of every segment and word."""
+    from flows.local_server import at_hand
+    from flows.predict import predict_video
+
+    with at_hand():
+        page = predict_video(run)
+    print(f"\nprediction: {page}")
 
 
 @app.command

@@ -64,31 +64,47 @@ class ForcedAligner:
         """
         if media.is_silent(waveform):
             raise AlignmentError("silent", "The sound of the segment is silence, so its words cannot be aligned.")
-        spoken = [(index, word) for index, token in enumerate(tokens) for word in spoken_words(token)]
-        if not spoken:
-            raise AlignmentError("no_alignable_word", f"The text {' '.join(tokens)!r} has no word that could be said.")
+        spoken = _spoken(tokens)
         entries = self._entries(waveform, [word for _, word in spoken])
         words: list[Word | None] = [None] * len(tokens)
         for index, group in groupby(zip(spoken, entries, strict=True), key=lambda pair: pair[0][0]):
             words[index] = _word(tokens[index], [entry for _, entry in group])
         return _interpolated(words, tokens, len(waveform) / media.SAMPLE_RATE)
 
+    def locate(self, waveform: np.ndarray, tokens: Sequence[str]) -> tuple[Word, ...]:
+        """Where each word is, by the first pass alone: for sound that is too long to be aligned in one piece.
+
+        Boundaries are as near as those of ``align``, without its confidences (all are 0); the memory it takes grows
+        with the seconds, that of ``align`` with their square (1.1 GB at three minutes). Raises ``AlignmentError``.
+        """
+        spoken = _spoken(tokens)
+        words = [word for _, word in spoken]
+        decoder = self._decoder(set(words))
+        decoder.set_align_text(" ".join(words))
+        _decode(decoder, _pcm(waveform))
+        found = [part for part in decoder.seg() or () if part.word[0] not in "<["]
+        if len(found) != len(words):
+            raise _not_found(words, waveform)
+        located: list[Word | None] = [None] * len(tokens)
+        for index, group in groupby(zip(spoken, found, strict=True), key=lambda pair: pair[0][0]):
+            parts = [part for _, part in group]
+            start, end = parts[0].start_frame / _FRAMES, (parts[-1].end_frame + 1) / _FRAMES
+            located[index] = Word(tokens[index], start, end, 0.0, "aligned")
+        return _interpolated(located, tokens, len(waveform) / media.SAMPLE_RATE)
+
     def _entries(self, waveform: np.ndarray, words: list[str]) -> list[pocketsphinx.AlignmentEntry]:
         """The alignment of each spoken word."""
-        seconds = len(waveform) / media.SAMPLE_RATE
-        failed = AlignmentError("alignment_failed", f"{' '.join(words)!r} cannot be found in {seconds:.2f} s of sound.")
-        decoder = self._decoder(set(words))
-        sound = (np.clip(waveform, -1, 1) * 32767).astype(np.int16).tobytes()
+        decoder, sound = self._decoder(set(words)), _pcm(waveform)
         try:
             decoder.set_align_text(" ".join(words))
             _decode(decoder, sound)  # finds the words
             decoder.set_alignment()
             _decode(decoder, sound)  # finds their phones
         except RuntimeError as error:
-            raise failed from error
+            raise _not_found(words, waveform) from error
         entries = [entry for entry in decoder.get_alignment() or () if entry.name[0] not in "<["]  # no silence or noise
         if len(entries) != len(words):
-            raise failed
+            raise _not_found(words, waveform)
         return entries
 
     def _decoder(self, words: set[str]) -> pocketsphinx.Decoder:
@@ -112,6 +128,25 @@ class ForcedAligner:
             for reading, phones in enumerate(pronunciations(word), start=1):
                 decoder.add_word(word if reading == 1 else f"{word}({reading})", phones, False)
         return decoder
+
+
+def _spoken(tokens: Sequence[str]) -> list[tuple[int, str]]:
+    """(place of its token, spoken word) of every spoken word."""
+    spoken = [(index, word) for index, token in enumerate(tokens) for word in spoken_words(token)]
+    if not spoken:
+        raise AlignmentError("no_alignable_word", f"The text {' '.join(tokens)!r} has no word that could be said.")
+    return spoken
+
+
+def _not_found(words: Sequence[str], waveform: np.ndarray) -> AlignmentError:
+    seconds, text = len(waveform) / media.SAMPLE_RATE, " ".join(words)
+    text = text if len(text) <= 200 else f"{text[:200]}..."
+    return AlignmentError("alignment_failed", f"{text!r} cannot be found in {seconds:.2f} s of sound.")
+
+
+def _pcm(waveform: np.ndarray) -> bytes:
+    """The waveform as 16 bit samples."""
+    return (np.clip(waveform, -1, 1) * 32767).astype(np.int16).tobytes()
 
 
 def _decode(decoder: pocketsphinx.Decoder, sound: bytes) -> None:

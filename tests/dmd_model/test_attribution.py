@@ -61,9 +61,7 @@ def test_after_each_word_the_prediction_is_that_of_the_words_so_far(trained, sam
 
 def test_the_last_word_of_a_segment_has_the_prediction_of_all_of_it(trained, samples):
     readings = read_words(trained, samples)
-    np.testing.assert_allclose(
-        readings.prediction[samples.text.offsets[1:] - 1], predict(trained, samples), **CLOSE
-    )
+    np.testing.assert_allclose(readings.prediction[samples.text.offsets[1:] - 1], predict(trained, samples), **CLOSE)
 
 
 def test_occlusion_equals_predicting_a_copy_in_which_the_word_is_the_training_mean(trained, samples):
@@ -114,9 +112,7 @@ def test_a_homogeneous_head_hears_its_own_modality_alone(trained, samples):
 def test_without_text_there_is_nothing_to_say_of_it(trained, samples):
     width = WIDTHS["text"]
     names = tuple(f"column {number}" for number in range(width))
-    silent = replace(
-        samples, text=Sequences(np.zeros((0, width), np.float32), np.zeros(8, np.int64), columns=names)
-    )
+    silent = replace(samples, text=Sequences(np.zeros((0, width), np.float32), np.zeros(8, np.int64), columns=names))
     effects, readings = occlude_words(trained, silent), read_words(trained, silent)
     assert np.isnan(effects[:, 0]).all() and np.isfinite(effects[:, 1:]).all()
     assert all(np.isnan(heads[:, 0]).all() for heads in readings.heads.values())
