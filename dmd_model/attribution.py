@@ -25,7 +25,7 @@ _BATCH = 128
 class Readings:
     """What a model says after each word, given the segment's words so far; the last word's are the whole segment's.
 
-    ``prediction`` float32 [W]. DMD alone has ``heads`` and ``edges``, by unit (``homogeneous``, ``heterogeneous``): what
+    ``prediction`` float32 [W]. DMD alone has ``heads`` and ``edges`` by unit (``homogeneous``, ``heterogeneous``): what
     the head of each modality predicts, [W, M], NaN where the segment does not have it, and edge weights, [W, K] in the
     order of ``graph_distillation.EDGES``. The homogeneous heads have heard their own modality alone; the heterogeneous
     ones come after cross-modal attention.

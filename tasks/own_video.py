@@ -28,7 +28,7 @@ _AROUND_CUE = 0.3  # seconds: subtitles come late and leave early
 
 @dataclass(frozen=True)
 class Recording:
-    """A video with its sound: ``waveform`` float32 [samples] at 16 kHz, ``seconds`` its length, ``sha256`` of the file."""
+    """A video's file, its sha256, its length in seconds and its sound: float32 [samples] at 16 kHz."""
 
     path: Path
     sha256: str
@@ -124,7 +124,7 @@ def _timed_words(recording: Recording, transcript: Path | None) -> tuple[Sequenc
 
 
 def _located(recording: Recording, cue: Cue, alone: bool) -> list[Word]:
-    """The words of a cue, in seconds of the recording; evenly spread where they are not found, unless it is ``alone``."""
+    """The words of a cue, in seconds of the recording; evenly spread where they are not found, if not ``alone``."""
     start, end = max(0.0, cue.start - _AROUND_CUE), min(cue.end + _AROUND_CUE, recording.seconds)
     sound = recording.waveform[round(start * media.SAMPLE_RATE) : round(end * media.SAMPLE_RATE)]
     try:

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset, fingerprint
 from tasks.champion import Ensemble, ensemble, serving
+from tasks.evaluate import read_result
 from tasks.extract import Instrument, Step, instruments, segment_states
 from tasks.features.words import ForcedAligner
 from tasks.pack import aligned_dataset
@@ -79,7 +80,8 @@ def choose(models: Path, name: str | None) -> Ensemble:
         raise PredictionError("not_trained", f"no training of {name} has ended in {models}: `dmd train --model {name}`")
     data = {run: json.loads((run / "data.json").read_text(encoding="utf-8")) for run in ended}
     newest = max(ended, key=lambda run: (run / "result.json").stat().st_mtime_ns)
-    return ensemble(sorted(run for run in ended if data[run] == data[newest]))
+    alike = [run for run in ended if data[run] == data[newest]]
+    return ensemble(sorted(alike, key=lambda run: read_result(run)["seed"]))
 
 
 def training_of(store: FeatureStore, chosen: Ensemble) -> Training:

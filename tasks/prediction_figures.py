@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 PIXELS_A_SECOND = 90
+WORD_ROWS = 3
 VOICES = {"text": "language", "vision": "face", "audio": "voice"}
 """How the page calls the modalities."""
 LETTERS = {"L": "language", "V": "face", "A": "voice"}
-_NODES = {"L": (120, 30), "V": (36, 158), "A": (204, 158)}  # of a graph of 240 x 190
+_NODES = {"L": (140, 24), "V": (28, 170), "A": (252, 170)}  # of a graph of 280 x 200
 _NODE = 17  # radius
-_BEND = 22  # pixels by which an edge and the one back are bent apart
+_BEND = 26  # pixels by which an edge and the one back are bent apart
 
 Bar = tuple[float, float, Mapping[str, float | None]]
 """From and to, in seconds, and a mean with its deviation."""
@@ -47,21 +49,18 @@ def timeline(
     segments: Sequence[Mapping[str, Any]], waveform: np.ndarray, seconds: float, scale: tuple[float, float]
 ) -> dict[str, Any]:
     """Everything along the time of the video: sound, words, and the rows of what was read."""
-    reach = (scale[1] - scale[0]) / 2
     middle = sum(scale) / 2
-    tracks = [Track("sentiment", "sentiment so far", 100, *_bars(_word_values(segments, "prediction"), 100, reach, middle),
-                    reach)]  # fmt: skip
-    if any(segment["heads"] for segment in segments):
-        for modality, voice in VOICES.items():
-            values = _word_values(segments, "heads", "homogeneous", modality)
-            tracks.append(Track(modality, f"{voice} alone", 46, *_bars(values, 46, reach, middle), reach))
-    added = {modality: list(_word_values(segments, "occlusion", modality)) for modality in VOICES}
-    most = max(
-        (abs(bar[2]["mean"]) for bars in added.values() for bar in bars if bar[2]["mean"] is not None), default=1
-    )
-    most = math.ceil(max(most, 0.05) * 20) / 20
-    tracks += [Track(modality, f"each word adds by {voice}", 46, *_bars(added[modality], 46, most), most)
-               for modality, voice in VOICES.items()]  # fmt: skip
+    said = {("sentiment", "sentiment so far", 90): _word_values(segments, "prediction")}
+    if segments[0]["heads"]:
+        said |= {
+            (modality, f"{voice} alone", 44): _word_values(segments, "heads", "homogeneous", modality)
+            for modality, voice in VOICES.items()
+        }
+    added = {
+        (modality, f"each word adds by {voice}", 44): _word_values(segments, "occlusion", modality)
+        for modality, voice in VOICES.items()
+    }
+    tracks = [*_tracks(said, middle, step=0.5), *_tracks(added, 0.0, step=0.05)]
     return {
         "width": math.ceil(x(seconds)),
         "ticks": [(x(second), clock(second)) for second in range(0, math.ceil(seconds), 2)],
@@ -72,16 +71,29 @@ def timeline(
     }
 
 
-def _word_values(segments: Iterable[Mapping[str, Any]], *path: str) -> Iterable[Bar]:
-    for segment in segments:
-        for word in segment["words"]:
-            value = word
-            for key in path:
-                value = value[key]
-            yield word["start"], word["end"], value
+def _tracks(rows: Mapping[tuple[str, str, int], Sequence[Bar]], middle: float, step: float) -> list[Track]:
+    """Rows that share one reach: the least multiple of ``step`` that holds every mean ± deviation."""
+    furthest = max(
+        (abs(value["mean"] - middle) + (value["std"] or 0) for bars in rows.values() for _, _, value in bars
+         if value["mean"] is not None),
+        default=0.0,
+    )  # fmt: skip
+    reach = max(1, math.ceil(furthest / step)) * step
+    return [
+        Track(name, title, height, *_bars(bars, height, reach, middle), reach)
+        for (name, title, height), bars in rows.items()
+    ]
 
 
-def _bars(bars: Iterable[Bar], height: int, reach: float, middle: float = 0.0) -> tuple[str, str, str]:
+def _word_values(segments: Sequence[Mapping[str, Any]], *path: str) -> list[Bar]:
+    return [
+        (word["start"], word["end"], reduce(lambda value, key: value[key], path, word))
+        for segment in segments
+        for word in segment["words"]
+    ]
+
+
+def _bars(bars: Sequence[Bar], height: int, reach: float, middle: float) -> tuple[str, str, str]:
     """Paths above and below the middle line, and of the deviations."""
     above, below, spread = [], [], []
 
@@ -113,11 +125,12 @@ def _sound(waveform: np.ndarray, seconds: float, height: int = 44, step: int = 3
 
 
 def _words(segments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The words as buttons in two rows, each as wide as the room to the next in its row."""
+    """The words as buttons in WORD_ROWS rows, each as wide as the room to the next in its row."""
     spoken = [(place, word) for place, segment in enumerate(segments) for word in segment["words"]]
     placed = []
     for number, (place, word) in enumerate(spoken):
-        after = spoken[number + 2][1]["start"] if number + 2 < len(spoken) else word["end"] + 1
+        next_in_row = number + WORD_ROWS
+        after = spoken[next_in_row][1]["start"] if next_in_row < len(spoken) else word["end"] + 1
         placed.append(
             {
                 "text": word["text"] or "·",
@@ -126,7 +139,7 @@ def _words(segments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "end": word["end"],
                 "x": x(word["start"]),
                 "room": max(14, round(x(after) - x(word["start"]) - 3)),
-                "row": number % 2,
+                "row": number % WORD_ROWS,
                 "said": f"so far {plus_minus(word['prediction'])}; the word adds "
                 + ", ".join(
                     f"{plus_minus(word['occlusion'][modality])} by {voice}"
@@ -183,8 +196,8 @@ def _graph(edges: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, An
                 "width": round(1 + 7 * weight["mean"], 1),
                 "teacher": LETTERS[teacher],
                 "student": LETTERS[student],
-                "x": round(centre[0] + across[0] * (_BEND * 0.5 + 6), 1),
-                "y": round(centre[1] + across[1] * (_BEND * 0.5 + 6), 1),
+                "x": round(0.4 * start[0] + 0.48 * bend[0] + 0.12 * end[0], 1),
+                "y": round(0.4 * start[1] + 0.48 * bend[1] + 0.12 * end[1], 1),
                 **weight,
             }
         )
@@ -226,7 +239,6 @@ def _deviation(value: Mapping[str, float | None]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds."""
-    return (
-        f"{int(seconds // 60)}:{seconds % 60:04.1f}" if seconds % 1 else f"{int(seconds // 60)}:{int(seconds % 60):02d}"
-    )
+    """Minutes and seconds, with tenths unless they are whole."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f}:{rest:04.1f}" if rest % 1 else f"{minutes:.0f}:{rest:02.0f}"

@@ -27,7 +27,7 @@ from tasks.workers import Workers
 
 EMBEDDED_BYTES = 8_000_000
 """A video of at most so many bytes is in the page; a larger one is played from where it lies."""
-PICTURE_SECONDS = 2.0
+PICTURE_SECONDS = 1.0
 PICTURE_HEIGHT = 54
 _STRETCH = 20.0  # seconds of video that a worker looks through at a time
 
@@ -74,7 +74,7 @@ def prediction_page(video: Path, record: Mapping[str, Any], strip: Sequence[tupl
         seconds=seconds,
         timeline=figures.timeline(record["segments"], waveform, seconds, scale),
         strip=[(figures.x(time), base64.b64encode(jpeg).decode()) for time, jpeg in strip],
-        strip_width=figures.x(PICTURE_SECONDS),
+        strip_width=figures.x(PICTURE_SECONDS) - 1,
         strip_height=PICTURE_HEIGHT,
         segments=[figures.panel(segment, scale) for segment in record["segments"]],
         lost=record["lost"],

@@ -42,7 +42,8 @@ def by_pauses(words: Sequence[Word], limits: Limits) -> list[slice]:
         if count == 1 or (count <= limits.words and words[run.stop - 1].end - words[run.start].start <= limits.seconds):
             found.append(run)
             continue
-        places = np.arange(run.start + max(1, count // 4), run.stop - count // 4)  # at which a second half may begin
+        quarter = (count + 2) // 4
+        places = np.arange(run.start + quarter, run.stop - quarter + 1)  # at which the second part may begin
         off_middle = np.abs(places - (run.start + run.stop) / 2)
         place = int(places[np.lexsort((off_middle, -gaps[places - 1].round(6)))[0]])
         waiting += [slice(run.start, place), slice(place, run.stop)]
