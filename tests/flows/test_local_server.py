@@ -60,6 +60,7 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
             "extract": {"run": {"stop_after": "validate"}},
             "train": {"run": {}},
             "compare": {"run": {"models": ["all"], "seeds": [5]}},
+            "video": {},
         }
         assert all(entry["work_pool_name"] == local_server.POOL for entry in deployments)
         assert dmd("status", "--home", str(home)).count("running, process") == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.features import media
 from tasks.features.media import MediaError
 from tasks.features.words import read_align
 from tasks.own_video import cut
@@ -38,15 +39,9 @@ def truth(clips) -> list[list[tuple[float, float]]]:
     for clip, _ in clips:
         words = read_align(clip.with_suffix(".align"))
         found.append([(before + word.start, before + word.end) for word in words])
-        pictures = sum(1 for _ in media_frames(clip))
+        pictures = sum(1 for _ in media.frames(clip, frames_per_second=RATE))
         before += pictures / RATE + PAUSE
     return found
-
-
-def media_frames(clip: Path):
-    from tasks.features import media
-
-    return media.frames(clip, frames_per_second=RATE)
 
 
 def of(video: Path, transcript=None, table=None, with_text=True, limits=LIMITS):
@@ -75,8 +70,7 @@ def test_a_long_stretch_is_parted_further(video, clips, tmp_path):
 
 
 def test_subtitles_are_looked_for_within_their_times(video, clips, truth, tmp_path):
-    cues = [f"{words[0][0]:.3f}".replace(".", ",") + f" --> {words[-1][1]:.3f}".replace(".", ",") for words in truth]
-    cues = [" --> ".join(f"00:00:{float(time.replace(',', '.')):06.3f}" for time in cue.split(" --> ")) for cue in cues]
+    cues = [f"00:00:{words[0][0]:06.3f} --> 00:00:{words[-1][1]:06.3f}" for words in truth]
     text = "\n\n".join(f"{cue}\n{said}" for cue, (_, said) in zip(cues, clips, strict=True))
     segments = of(video, written(tmp_path, "said.srt", text))
     assert [segment.text for segment in segments] == [said for _, said in clips]
