@@ -26,7 +26,7 @@ def retrain(run: RetrainParameters = RetrainParameters()) -> Path | State:  # no
     ChampionError where there is no champion, or it cannot be compared; GateRefused where the data set does not pass.
     The champion serves on in both cases.
     """
-    store, champion, raw = FeatureStore.open(run.store_url), serving(run.models_folder), raw_folder(run)
+    champion, raw, store = serving(run.models_folder), raw_folder(run), FeatureStore.open(run.store_url)
     arrivals = look(store, raw, run.folder / "inventory.json", run.models_folder, champion)
     if arrivals.judged:
         return Completed(message=arrivals.sentence)

@@ -79,6 +79,11 @@ class Decision:
     segments: str
     withdrawn: str = ""
 
+    @property
+    def stands(self) -> bool:
+        """Whether it serves, or will again after a roll-back."""
+        return self.promoted and not self.withdrawn
+
 
 def decisions(models: Path) -> list[Decision]:
     """Every decision about the models in this folder, oldest first; none where there was none."""
@@ -89,10 +94,10 @@ def decisions(models: Path) -> list[Decision]:
 
 def champion(models: Path) -> Champion | None:
     """The ensemble that serves, of the models in this folder; None where none was promoted."""
-    serving = [decision for decision in decisions(models) if decision.promoted and not decision.withdrawn]
-    if not serving:
+    standing = [decision for decision in decisions(models) if decision.stands]
+    if not standing:
         return None
-    last = serving[-1]
+    last = standing[-1]
     return Champion(**vars(last.ensemble), promoted=Promotion(last.time, last.reason))
 
 
@@ -115,6 +120,20 @@ def ensemble(runs: Sequence[Path]) -> Ensemble:
     )
 
 
+def trained(models: Path, model: str, published: Published) -> Ensemble:
+    """All seeds of a model that were trained on this data, as the last of them was. Raises ChampionError for none."""
+    alike: dict[str, list[Path]] = {}  # by the data, text and code that they name
+    for result in sorted((models / model).glob("*/result.json"), key=lambda path: path.stat().st_mtime_ns):
+        data = (result.parent / "data.json").read_text(encoding="utf-8")
+        if json.loads(data)["fingerprint"] == published.fingerprint:
+            alike[data] = [*alike.pop(data, ()), result.parent]  # to the end
+    if not alike:
+        raise ChampionError(
+            "not_trained", f"{models} has no {model} that was trained on {published.tag}: `dmd train` makes one"
+        )
+    return ensemble(sorted(list(alike.values())[-1], key=lambda run: read_result(run)["seed"]))
+
+
 def decide(models: Path, candidate: Ensemble, promoted: bool, reason: str, segments: str) -> None:
     """Record a decision; one that promotes moves the champion, at once."""
     with _changing(models):
@@ -127,7 +146,7 @@ def roll_back(models: Path) -> Champion:
     """Withdraw the champion and return the one before it, which serves again. Raises ChampionError where none was."""
     with _changing(models):
         known = decisions(models)
-        places = [place for place, decision in enumerate(known) if decision.promoted and not decision.withdrawn]
+        places = [place for place, decision in enumerate(known) if decision.stands]
         if len(places) < 2:
             raise ChampionError("no_champion", f"{models} has no champion before the present one: nothing was changed")
         known[places[-1]] = replace(known[places[-1]], withdrawn=_now())
