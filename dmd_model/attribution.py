@@ -13,9 +13,8 @@ import numpy as np
 import torch
 
 from dmd_model.batch import Batch, DeviceSamples, Samples
-from dmd_model.checkpoint import Trained
 from dmd_model.dmd import DMDOutput
-from dmd_model.model import Output
+from dmd_model.model import Model, Output
 from dmd_model.prediction import predict_placed, prepare
 
 _BATCH = 128
@@ -37,14 +36,14 @@ class Readings:
 
 
 @torch.inference_mode()
-def read_words(trained: Trained, samples: Samples) -> Readings:
+def read_words(model: Model, samples: Samples) -> Readings:
     """The readings of word-aligned samples, on the scale of the labels. Raises DataError as ``predict`` does."""
-    data = prepare(trained, samples)
+    data = prepare(model, samples)
     words = _words(samples)
     found: dict[str, np.ndarray] = {}
     for rows, batch, places in _batches(data, words):
         batch = _so_far(batch, places)
-        for name, values in _readings(trained, trained.model(batch), absent=batch.lengths.T == 0).items():  # [B, ...]
+        for name, values in _readings(model, model(batch), absent=batch.lengths.T == 0).items():  # [B, ...]
             found.setdefault(name, np.empty((len(words), *values.shape[1:]), np.float32))[rows] = values
 
     def by_unit(kind: str) -> dict[str, np.ndarray]:
@@ -54,25 +53,25 @@ def read_words(trained: Trained, samples: Samples) -> Readings:
 
 
 @torch.inference_mode()
-def occlude_words(trained: Trained, samples: Samples) -> np.ndarray:
+def occlude_words(model: Model, samples: Samples) -> np.ndarray:
     """By how much each word raises the prediction in each modality: float32 [W, M], on the scale of the labels.
 
     It is the segment's prediction, less the one where the word's row in that modality is the training split's mean
     (occlusion: Zeiler and Fergus, 2014). NaN where the segment does not have the modality.
     """
-    data = prepare(trained, samples)
+    data = prepare(model, samples)
     words = _words(samples)
-    whole = predict_placed(trained.model, data)  # [N]
+    whole = predict_placed(model, data)  # [N]
     effects = np.full((len(words), 3), np.nan, np.float32)
     for m in range(3):
         for rows, batch, places in _batches(data, words):
             x = batch.sequences[m]  # [B, T, D]
             x *= torch.arange(x.shape[1], device=x.device)[:, None] != places[:, None, None]
-            without = trained.model(batch).prediction.float().cpu().numpy()  # [B]
+            without = model(batch).prediction.float().cpu().numpy()  # [B]
             segments = words[rows, 0]
             there = data.counts[m, segments] > 0
             effects[rows[there], m] = (whole[segments] - without)[there]
-    return effects * trained.run.training.label_unit
+    return effects * model.run.training.label_unit
 
 
 def _words(samples: Samples) -> np.ndarray:
@@ -101,13 +100,13 @@ def _so_far(batch: Batch, places: torch.Tensor) -> Batch:
     return replace(batch, lengths=torch.minimum(batch.lengths, places + 1))
 
 
-def _readings(trained: Trained, output: Output, absent: torch.Tensor) -> dict[str, np.ndarray]:
+def _readings(model: Model, output: Output, absent: torch.Tensor) -> dict[str, np.ndarray]:
     """What one output says, by name, [B, ...]; ``absent`` bool [B, M]."""
-    scale = trained.run.training.from_model
+    scale = model.run.training.from_model
     found = {"prediction": scale(output.prediction.float().cpu().numpy())}
     if isinstance(output, DMDOutput):
         logits = {"homogeneous": output.homo_logits, "heterogeneous": output.hetero_logits}  # [M, B] each
-        units = dict(zip(logits, trained.model.units(output), strict=True))
+        units = dict(zip(logits, model.units(output), strict=True))
         for unit, values in logits.items():
             found[f"heads {unit}"] = scale(values.T.masked_fill(absent, torch.nan).float().cpu().numpy())
             found[f"edges {unit}"] = units[unit].edges.T.float().cpu().numpy()  # [B, K]

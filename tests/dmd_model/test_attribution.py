@@ -9,9 +9,10 @@ import pytest
 
 from dmd_model.attribution import occlude_words, read_words
 from dmd_model.batch import DataError, Samples, Sequences
-from dmd_model.checkpoint import Trained, load
+from dmd_model.checkpoint import load
 from dmd_model.fit import fit
 from dmd_model.graph_distillation import EDGES
+from dmd_model.model import Model
 from dmd_model.prediction import predict
 from tests.dmd_model.made_up import WIDTHS, make_samples
 
@@ -24,7 +25,7 @@ SMALL = {
 
 
 @pytest.fixture(scope="module", params=SMALL)
-def trained(request, tmp_path_factory) -> Trained:
+def trained(request, tmp_path_factory) -> Model:
     folder = tmp_path_factory.mktemp("run")
     splits = {"train": make_samples(24, 1, "train"), "valid": make_samples(8, 2, "valid")}
     splits = {name: replace(part, labels=part.labels / 2) for name, part in splits.items()}
