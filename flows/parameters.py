@@ -185,6 +185,12 @@ class VideoParameters(BaseModel):
     without_text: bool = Field(False, description="Leave the words out: face and voice alone are read.")
     pause: float = Field(0.5, gt=0, description="Seconds without a word that part two segments.")
 
+    @model_validator(mode="after")
+    def _words(self) -> VideoParameters:
+        if self.without_text and self.transcript is not None:
+            raise ValueError("give a transcript, or leave the words out (without_text), not both")
+        return self
+
 
 class PredictParameters(DataParameters, VideoParameters):
     """Prediction on a video of one's own, by a model that was trained on a data set."""

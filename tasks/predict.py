@@ -75,7 +75,7 @@ def choose(models: Path, name: str | None) -> Ensemble:
     """
     if name is None:
         return serving(models)
-    ended = [result.parent for result in models.glob(f"{name}/*/result.json")]
+    ended = [result.parent for result in models.glob("*/*/result.json") if result.parts[-3] == name]
     if not ended:
         raise PredictionError("not_trained", f"no training of {name} has ended in {models}: `dmd train --model {name}`")
     data = {run: json.loads((run / "data.json").read_text(encoding="utf-8")) for run in ended}

@@ -114,6 +114,7 @@ def test_words_aligned_in_another_way_are_refused(finished, monkeypatch):
         (["{video}", "--home", "{home}", "--dataset", "tiny", "--model", "mult"], "no training of mult has ended"),
         (["{video}", "--home", "{empty}.d"], "has no champion yet"),
         (["{video}", "--pause", "0"], "greater than 0"),
+        (["{video}", "--transcript", "{empty}", "--without-text"], "not both"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

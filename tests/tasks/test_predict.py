@@ -44,6 +44,9 @@ def test_a_name_stands_for_its_seeds_on_the_data_and_code_of_the_newest(tmp_path
 
 
 def test_a_model_that_was_never_trained_is_refused(tmp_path):
+    trained(tmp_path, 1, when=1)
+    with pytest.raises(PredictionError, match="no training of .* has ended"):
+        choose(tmp_path / "other", f"../{tmp_path.name}/dmd")
     with pytest.raises(PredictionError, match="no training of mult has ended in .*`dmd train --model mult`") as refusal:
         choose(tmp_path, "mult")
     assert refusal.value.reason == "not_trained"
