@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from storage.feature_store import FeatureStore
 from storage.segments import Segment, table_digest
 from tasks.champion import Champion, decisions
-from tasks.ingest import read_segments
+from tasks.ingest import read_raw
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Arrivals:
 @task(cache_policy=NO_CACHE)
 def look(store: FeatureStore, raw: Path, inventory: Path, models: Path, champion: Champion) -> Arrivals:
     """Compare the raw folder with the store; only media that changed since the ``inventory`` are read."""
-    segments = read_segments(raw, inventory)
+    segments, _ = read_raw(raw, inventory)
     now, before = _contents(segments), _contents(store.segments(at=champion.published.snapshot))
     last = decisions(models)[-1]
     arrivals = Arrivals(

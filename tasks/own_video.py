@@ -20,6 +20,7 @@ from tasks.features import media
 from tasks.features.words import AlignmentError, ForcedAligner
 from tasks.progress import Progress
 from tasks.segmentation import Limits, bounds, by_pauses, even_spans, voiced
+from tasks.transcribe import Transcriber
 from tasks.transcripts import Cue, TranscriptError, read_transcript
 
 _PIECE = 600.0  # seconds of sound that are read at a time
@@ -65,8 +66,8 @@ def cut(
 
     ``table`` is a CSV file of segments (``start,end`` in seconds, and ``text`` if it likes); without one, pauses part
     them. Words with times come as they are; those of a plain transcript or of subtitles are looked for in the sound.
-    Without text there are spans of ``span`` seconds in the place of words. Raises MediaError, TranscriptError and
-    AlignmentError.
+    Without a transcript it is Whisper's. Without text there are spans of ``span`` seconds in the place of words. Raises
+    MediaError, TranscriptError, TranscriptionError and AlignmentError.
     """
     recording = open_recording(video)
     rows = _rows(table, recording.seconds) if table else None
@@ -107,11 +108,12 @@ def _segment(
 def _timed_words(recording: Recording, transcript: Path | None) -> tuple[Sequence[Word], bool]:
     """The words of the recording, and whether their times are to be trusted."""
     if transcript is None:
-        raise TranscriptError(
-            "no_transcript",
-            "There is no transcript: give one (a text file, .srt, .vtt or .align), or let face and voice alone be read "
-            "(without_text).",
-        )
+        transcriber = Transcriber()
+        transcriber.recipe()  # says so where the extra is not installed
+        with Progress("transcribe", total=1, unit="recording") as progress:
+            words = transcriber.transcribe(recording.waveform)
+            progress.advance()
+        return words, False
     found = read_transcript(transcript)
     if isinstance(found, tuple):
         return found, True

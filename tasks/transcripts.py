@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.schema import Word
-from tasks.features.words import read_align
+from tasks.word_times import READERS
 
 
 class TranscriptError(Exception):
     """A transcript, or a table of segments, that cannot be used; the message names file and line.
 
-    Reasons: ``missing``, ``not_utf8``, ``empty_transcript``, ``malformed``, ``no_transcript``.
+    Reasons: ``missing``, ``not_utf8``, ``empty_transcript``, ``malformed``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -31,8 +30,6 @@ class Cue:
     end: float = float("inf")
 
 
-WORD_TIMES: Mapping[str, Callable[[Path], tuple[Word, ...]]] = {".align": read_align}
-"""What reads files of words with times, by their suffix."""
 SUBTITLES = (".srt", ".vtt")
 _TIME = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
 _MARK_UP = re.compile(r"<[^>]*>|\{[^}]*\}")
@@ -44,9 +41,9 @@ def read_transcript(path: Path) -> tuple[Word, ...] | list[Cue]:
     Raises TranscriptError.
     """
     text = _text(path)
-    if path.suffix in WORD_TIMES:
+    if path.suffix in READERS:
         try:
-            found = WORD_TIMES[path.suffix](path)
+            found = READERS[path.suffix](path)
         except ValueError as error:
             raise TranscriptError("malformed", str(error)) from error
     elif path.suffix.lower() in SUBTITLES:

@@ -109,7 +109,6 @@ def test_words_aligned_in_another_way_are_refused(finished, monkeypatch):
     [
         ([], 'parameter "--video" requires an argument'),
         (["none.mp4", "--home", "{home}", "--dataset", "tiny"], "none.mp4 cannot be opened: No such file"),
-        (["{video}", "--home", "{home}", "--dataset", "tiny"], "There is no transcript: give one"),
         (["{video}", "--home", "{home}", "--dataset", "tiny", "--transcript", "{empty}"], "has no word in it"),
         (["{video}", "--home", "{home}", "--dataset", "tiny", "--model", "mult"], "no training of mult has ended"),
         (["{video}", "--home", "{empty}.d"], "has no champion yet"),

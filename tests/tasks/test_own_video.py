@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
+from difflib import SequenceMatcher
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from tasks.features.media import MediaError
 from tasks.features.words import read_align
 from tasks.own_video import cut
 from tasks.segmentation import Limits
+from tasks.transcribe import TranscriptionError
 from tasks.transcripts import TranscriptError
 from tests.tasks.joined_video import PAUSE, RATE, join
 
@@ -134,6 +138,21 @@ def test_videos_that_cannot_be_read_are_refused_in_a_sentence(clips, tmp_path):
     assert refusal.value.reason == "silent"
 
 
-def test_no_transcript_is_refused_in_a_sentence_that_says_what_to_do(video):
-    with pytest.raises(TranscriptError, match="There is no transcript: give one .* or let face and voice alone"):
+def test_without_a_transcript_the_words_are_what_is_heard(video, clips):
+    pytest.importorskip("faster_whisper", reason="the extra 'transcribe' (faster-whisper) is not installed")
+    segments = of(video)
+    assert len(segments) == 2 and all(segment.given_words == () for segment in segments)
+    for segment, (_, said) in zip(segments, clips, strict=True):
+        heard = re.sub(r"[^a-z ]", "", segment.text.lower()).split()
+        assert SequenceMatcher(None, heard, said.lower().split(), autojunk=False).ratio() > 0.7
+
+
+def test_without_a_transcript_and_a_transcriber_the_extra_is_named(video, monkeypatch):
+    monkeypatch.setattr("tasks.transcribe.version", missing)
+    with pytest.raises(TranscriptionError, match="pip install 'dmd.transcribe.'") as refusal:
         of(video)
+    assert refusal.value.reason == "no_transcriber"
+
+
+def missing(package: str) -> str:
+    raise PackageNotFoundError(package)

@@ -54,6 +54,7 @@ def test_subtitles_are_cues_in_the_order_of_their_times(tmp_path):
 def test_words_with_times_are_words(tmp_path):
     found = read_transcript(write(tmp_path, "a.align", "0 25000 sil\n25000 37500 what\n"))
     assert found == (Word("what", 1.0, 1.5),)
+    assert read_transcript(write(tmp_path, "a.ctm", "talk 1 1.0 0.5 what\n")) == found
 
 
 @pytest.mark.parametrize(
