@@ -38,8 +38,8 @@ def split_of(video: str) -> str:
 def make_splits(videos: Iterable[str], folds: str | None = None) -> tuple[dict[str, str], str]:
     """The split of every video, and the rule in words: the official folds of a data set, else the hash of the id.
 
-    ``folds`` names the data set; without it, it is recognised by the ids, where they are of all three folds (models need
-    all, and who has one fold wants to split that). A video that is in no official fold has the split "".
+    ``folds`` names the data set; without it, it is recognised by the ids where they are of all three folds (models
+    need all, and who has one fold wants to split that). A video that is in no official fold has the split "".
     """
     ids = set(videos)
     if name := folds or recognised(ids):
