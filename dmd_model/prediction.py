@@ -18,14 +18,17 @@ def predict(model: Model, samples: Samples) -> np.ndarray:
     Of E emotions, the probability of each, [N, E]. Raises DataError on bad samples and on columns that are not those
     the model was trained on.
     """
+    return readable(predict_placed(model, prepare(model, samples)), model.run.training)
+
+
+def prepare(model: Model, samples: Samples) -> DeviceSamples:
+    """Samples as a trained model takes them: checked, standardised, on its device; raises DataError as ``predict``."""
     samples.check()
     for modality, names in model.run.columns.items():
         if samples.columns[modality] != names:
             raise DataError(f"{modality}: the columns are not those the model was trained on ({len(names)}, from "
                             f"{names[0]} to {names[-1]})")  # fmt: skip
-    device = next(model.parameters()).device
-    placed = place(model.run.standardiser(samples), model, device)
-    return readable(predict_placed(model, placed), model.run.training)
+    return place(model.run.standardiser(samples), model, next(model.parameters()).device)
 
 
 def readable(predictions: np.ndarray, training: Training) -> np.ndarray:

@@ -14,6 +14,7 @@ from flows.parameters import (
     CompareParameters,
     DataParameters,
     ExtractParameters,
+    PredictParameters,
     RetrainParameters,
     RunParameters,
     SearchParameters,
@@ -236,6 +237,17 @@ def export(
     found, published = published_data(TrainParameters(dataset=dataset, home=home, store=store))
     formats.write(found.aligned(published.fingerprint, at=published.snapshot), path, format, text)
     print(f"{published.tag} written to {path}")
+
+
+@app.command
+def predict(run: Annotated[PredictParameters, Parameter(name="*", negative_iterable=())]) -> None:
+    """Read a video of your own with a trained model: a page to look at, and tables of every segment and word."""
+    from flows.local_server import at_hand
+    from flows.predict import predict_video
+
+    with at_hand():
+        page = predict_video(run)
+    print(f"\nprediction: {page}")
 
 
 @app.command

@@ -230,3 +230,39 @@ class RetrainParameters(RawParameters):
     def run_of(self, model: str, seeds: Sequence[int], text: str) -> RunParameters:
         """The run that trains this model."""
         return RunParameters(**self.model_dump(), models=[model], seeds=list(seeds), text=text)
+
+
+class VideoParameters(BaseModel):
+    """A video of one's own, and what is known of it."""
+
+    video: Path = Field(description="The video: a file with picture and sound.")
+    transcript: Path | None = Field(
+        None,
+        description="What is said in it: plain text, subtitles (.srt, .vtt) or words with times (.align, .TextGrid, "
+        ".ctm). By default Whisper listens (extra `transcribe`).",
+    )
+    segments: Path | None = Field(
+        None,
+        description="CSV of its segments: start and end in seconds, and text if you like. By default pauses part them.",
+    )
+    without_text: bool = Field(False, description="Leave the words out: face and voice alone are read.")
+    pause: float = Field(0.5, gt=0, description="Seconds without a word that part two segments.")
+
+    @model_validator(mode="after")
+    def _words(self) -> VideoParameters:
+        if self.without_text and self.transcript is not None:
+            raise ValueError("give a transcript, or leave the words out (without_text), not both")
+        return self
+
+
+class PredictParameters(DataParameters, VideoParameters):
+    """Prediction on a video of one's own, by a model that was trained on a data set."""
+
+    model: str | None = Field(None, description="The model, by name, with all its seeds; by default the champion.")
+    to: Path | None = Field(
+        None, description="Folder for page and tables; by default a folder of the video's name in `home`."
+    )
+
+    @property
+    def output(self) -> Path:
+        return (self.to or self.folder / "predictions" / self.video.stem).absolute()

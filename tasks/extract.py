@@ -85,6 +85,19 @@ def instruments(
     }
 
 
+def instruments_of(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
+    """The instruments that have these recipes, by feature name, as far as their files and libraries are the same."""
+    audio, (vectors,) = recipes["audio"], recipes["glove"].keys() - {"code"}
+    pitch = {"pitch_range": (audio["f0_min"], audio["f0_max"])} if "f0_min" in audio else {}
+    return instruments(
+        recipes["bert"]["encoder"],
+        recipes["vision"]["frames_per_second"],
+        word_vectors=vectors,
+        speech_encoder=audio.get("encoder"),
+        **pitch,
+    )
+
+
 @task(task_run_name="extract {feature}", cache_policy=NO_CACHE)
 def extract(
     store: FeatureStore, workers: Workers, raw: str, feature: str, instrument: Instrument, retry_failures: bool
