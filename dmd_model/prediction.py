@@ -19,11 +19,12 @@ def predict(trained: Trained, samples: Samples) -> np.ndarray:
     Of E emotions, the probability of each, [N, E]. Raises DataError on bad samples and on columns that are not those
     the model was trained on.
     """
-    return readable(predict_placed(trained.model, prepare(trained, samples)), trained.run.training)
+    placed = prepare(trained, samples)
+    return readable(predict_placed(trained.model, placed), trained.run.training)
 
 
 def prepare(trained: Trained, samples: Samples) -> DeviceSamples:
-    """Samples as a trained model was given its own: standardised, and on its device. Raises as ``predict`` does."""
+    """Samples as the model takes them: checked, standardised, on its device. Raises DataError as ``predict`` does."""
     samples.check()
     for modality, names in trained.run.columns.items():
         if samples.columns[modality] != names:

@@ -93,6 +93,7 @@ def write(folder: Path, drawings: Mapping[str, Drawing]) -> dict[str, Markup]:
     for name, drawing in drawings.items():
         text = svg(drawing.figure)
         (partial / f"{name}.svg").write_text(text, encoding="utf-8")
+        drawing.figure.set_layout_engine("none")  # it is laid out
         drawing.figure.savefig(partial / f"{name}.png", dpi=160, facecolor="white")
         with (partial / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
             table = csv.DictWriter(stream, fieldnames=list(drawing.numbers[0]) if drawing.numbers else [])

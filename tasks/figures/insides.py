@@ -98,7 +98,7 @@ def spaces(
                 among = groups == group
                 axes.scatter(*place[among].T, s=9, color=shade, alpha=0.75, linewidths=0)
             axes.set(xticks=[], yticks=[])
-            axes.set_title(f"{space}, by {by}", fontsize=9)
+            axes.set_title(f"{space}\nby {by}", fontsize=9)
             axes.spines[:].set(visible=True, color=SOFT)
             axes.legend(handles=[_dot(shade, group) for group, shade in colours.items()], loc="upper center",
                         bbox_to_anchor=(0.5, 0.0), ncols=3, fontsize=8, handletextpad=0.1, columnspacing=1)  # fmt: skip
@@ -151,8 +151,8 @@ def _graph(axes: Axes, edges: Sequence[str], weights: np.ndarray) -> None:
         )  # fmt: skip
         outward = np.array([end[1] - start[1], start[0] - end[0]])  # to the side to which the arrow bends
         control, t = (start + end) / 2 + BEND * outward, 0.36
-        x, y = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end + 0.11 * outward
-        axes.text(x, y, f"{weight:.2f}", ha="center", va="center", fontsize=8)
+        x, y = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end + 0.085 * outward
+        axes.text(x, y, f"{weight:.2f}", ha="center", va="center", fontsize=8.5, color=TEACHER_COLOURS[edge[0]])
     for name, (x, y) in NODES.items():
         axes.plot(x, y, "o", markersize=23, color=TEACHER_COLOURS[name])
         axes.text(x, y, name, ha="center", va="center", color="white", fontweight="bold", fontsize=11)
