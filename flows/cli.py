@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
+from cyclopts.validators import Number
 from pydantic import ValidationError
 
-from flows.parameters import CompareParameters, RunParameters, SearchParameters, TrainParameters
+from flows.parameters import (
+    CompareParameters,
+    DataParameters,
+    RetrainParameters,
+    RunParameters,
+    SearchParameters,
+    TrainParameters,
+)
 
 
 def _wrong_values(error: CycloptsError) -> object:
@@ -29,6 +37,8 @@ app = App(
     version="0.1.0",
     error_formatter=_wrong_values,
 )
+models = App(name="models", help="The trained models of a data set: which of them serves.")
+app.command(models)
 
 
 def main() -> None:
@@ -44,6 +54,7 @@ def main() -> None:
 Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
 HOME = Path(".dmd")
 DEFAULTS, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
+RETRAIN, DATA = RetrainParameters(), DataParameters()
 
 
 @app.command
@@ -75,6 +86,71 @@ def compare(
 ) -> int:
     """Train DMD and its twelve baselines on a published data set, with five seeds, and set them side by side."""
     return _train(run)
+
+
+@app.command
+def retrain(
+    *, run: Annotated[RetrainParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = RETRAIN
+) -> int:
+    """Train the champion's model again on data that have arrived, and promote it if it has become better."""
+    from flows import retrain
+    from flows.local_server import at_hand
+
+    with at_hand():
+        state = retrain.retrain(run, return_state=True)
+    page = state.result()
+    print(f"\nretraining: {page}" if page else f"\n{state.message}")
+    return 0
+
+
+@app.command
+def watch(folder: Path, *, settle_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 30) -> None:
+    """Tell Prefect (event `dmd.data.arrived`) each time that files in FOLDER came, changed or went; until Ctrl-C.
+
+    Parameters
+    ----------
+    folder
+        The raw folder of a data set.
+    settle_seconds
+        Files are announced when nothing has changed for so long.
+    """
+    from flows import watch
+
+    for announced in watch.watch(folder, settle_seconds):
+        print(announced, flush=True)
+
+
+@models.command(name="list")
+def list_models(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
+    """Print who stood for champion, oldest first, and what was decided; the champion has a star."""
+    from flows.models import listing
+
+    print(listing(data))
+
+
+@models.command
+def roll_back(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
+    """Withdraw the champion: the one before it serves again."""
+    from flows.models import listing
+    from tasks import champion
+
+    champion.roll_back(data.models_folder)
+    print(listing(data))
+
+
+@models.command
+def promote(model: str, *, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
+    """Make MODEL champion, as it was trained last on the data set that is published.
+
+    Parameters
+    ----------
+    model
+        Its name, such as dmd.
+    """
+    from flows import models
+
+    models.promote(data, model)
+    print(models.listing(data))
 
 
 @app.command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -14,13 +15,14 @@ from dmd_model.registry import MODELS, check_name
 
 Stage = Literal["ingest", "align", "extract", "validate", "train"]
 """The stages in the order in which they run; a report is made of whatever was validated."""
+Device = Literal["auto", "cpu", "cuda"]
 FIRST_SEED = 1111
 GROUPS = {"all": list(MODELS), "ablations": ["dmd", *(f"dmd@{preset}" for preset in ABLATIONS)]}
 """Several models under one name."""
 
 
-class TrainParameters(BaseModel):
-    """Training on a data set that is published: which data, which models."""
+class DataParameters(BaseModel):
+    """Which data set, and where it lies."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,6 +36,24 @@ class TrainParameters(BaseModel):
         description="Folder in which everything lands: store, models, reports, one folder a data set.",
     )
     store: str | None = Field(None, description="URL of the store; by default a folder in `home`.")
+
+    @property
+    def folder(self) -> Path:
+        """Where this data set's store, models and reports lie."""
+        return self.home.absolute() / self.dataset
+
+    @property
+    def store_url(self) -> str:
+        return self.store or str(self.folder / "store")
+
+    @property
+    def models_folder(self) -> Path:
+        return self.folder / "models"
+
+
+class TrainParameters(DataParameters):
+    """Training on a data set that is published: which data, which models."""
+
     models: Annotated[list[str], Parameter(alias="--model")] = Field(
         ["dmd"],
         min_length=1,
@@ -44,9 +64,7 @@ class TrainParameters(BaseModel):
         [1111, 1112, 1113], min_length=1, description="One training a model and seed; one number below 100: so many."
     )
     text: Literal["glove", "bert"] = Field("glove", description="The text features that models read.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where models train; auto: a GPU if there is one."
-    )
+    device: Device = Field("auto", description="Where models train; auto: a GPU if there is one.")
 
     @field_validator("models")
     @classmethod
@@ -60,15 +78,6 @@ class TrainParameters(BaseModel):
     @classmethod
     def _counted(cls, seeds: list[int]) -> list[int]:
         return [FIRST_SEED + number for number in range(seeds[0])] if len(seeds) == 1 and 0 < seeds[0] < 100 else seeds
-
-    @property
-    def folder(self) -> Path:
-        """Where this data set's store, models and reports lie."""
-        return self.home.absolute() / self.dataset
-
-    @property
-    def store_url(self) -> str:
-        return self.store or str(self.folder / "store")
 
 
 class CompareParameters(TrainParameters):
@@ -95,16 +104,12 @@ class SearchParameters(TrainParameters):
     minutes: float = Field(60, gt=0, description="No trial begins later than this.")
 
 
-class RunParameters(TrainParameters):
-    """One run of the pipeline: which data, how far, which models."""
+class RawParameters(DataParameters):
+    """What becomes of raw video: how it is measured, and how much of it must come through."""
 
     raw: Path | None = Field(
         None, description="Folder with `label.csv` and `Raw/<video_id>/<clip_id>.mp4`. Not needed for `sample`."
     )
-    features: Path | None = Field(
-        None, description="A file of word-aligned features (.npz) to start from instead of raw video."
-    )
-    stop_after: Stage = Field("train", description="The last stage to run.")
     dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")
     trust_word_times: bool | None = Field(
         None,
@@ -119,6 +124,24 @@ class RunParameters(TrainParameters):
     retry_failures: bool = Field(False, description="Try failed segments again.")
     segments: int = Field(60, ge=12, description="Segments of the sample corpus, where it is made.")
 
+    @property
+    def makes_sample(self) -> bool:
+        """Whether the data are the embedded corpus."""
+        return self.dataset == "sample" and self.raw is None
+
+    @property
+    def trusts_word_times(self) -> bool:
+        return not self.makes_sample if self.trust_word_times is None else self.trust_word_times
+
+
+class RunParameters(RawParameters, TrainParameters):
+    """One run of the pipeline: which data, how far, which models."""
+
+    features: Path | None = Field(
+        None, description="A file of word-aligned features (.npz) to start from instead of raw video."
+    )
+    stop_after: Stage = Field("train", description="The last stage to run.")
+
     @model_validator(mode="after")
     def _source(self) -> RunParameters:
         if self.raw is not None and self.features is not None:
@@ -129,14 +152,25 @@ class RunParameters(TrainParameters):
 
     @property
     def makes_sample(self) -> bool:
-        """Whether the run is on the embedded corpus."""
-        return self.dataset == "sample" and self.raw is None and self.features is None
-
-    @property
-    def trusts_word_times(self) -> bool:
-        return not self.makes_sample if self.trust_word_times is None else self.trust_word_times
+        return super().makes_sample and self.features is None
 
     def reaches(self, stage: Stage) -> bool:
         """Whether the run goes as far as ``stage``."""
         stages = get_args(Stage)
         return stages.index(stage) <= stages.index(self.stop_after)
+
+
+class RetrainParameters(RawParameters):
+    """Training again on new data: the model, its seeds and its text features are those of the champion."""
+
+    device: Device = Field("auto", description="Where models train; auto: a GPU if there is one.")
+
+    @model_validator(mode="after")
+    def _source(self) -> RetrainParameters:
+        if self.dataset != "sample" and self.raw is None:
+            raise ValueError(f"data set {self.dataset!r} needs raw (the folder of video in which data arrive)")
+        return self
+
+    def run_of(self, model: str, seeds: Sequence[int], text: str) -> RunParameters:
+        """The run that trains this model."""
+        return RunParameters(**self.model_dump(), models=[model], seeds=list(seeds), text=text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.parameters import SearchParameters, TrainParameters
+from flows.parameters import DataParameters, SearchParameters, TrainParameters
 from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
 from tasks.evaluate import evaluate
@@ -22,7 +22,7 @@ def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: 
     What the models folder holds already is not trained again. Raises StoreError where nothing was published.
     """
     store, published = published_data(run)
-    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
+    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.models_folder)
     rows = evaluate(store, published, runs, run.dataset)
     return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
 
@@ -41,7 +41,7 @@ def search_settings(run: SearchParameters) -> Path:
     return folder / "best.json"
 
 
-def published_data(run: TrainParameters) -> tuple[FeatureStore, Published]:
+def published_data(run: DataParameters) -> tuple[FeatureStore, Published]:
     """The store, and what it published last. Raises StoreError where that is nothing."""
     store = FeatureStore.open(run.store_url)
     published = store.published()

@@ -64,6 +64,12 @@ def evaluate(store: FeatureStore, published: Published, runs: Sequence[Path], na
     if not results:
         return []
     rows = [mean_predictor(store, published), *model_rows(results, name)]
+    results_table(rows, "results")
+    return rows
+
+
+def results_table(rows: Sequence[Row], key: str) -> None:
+    """Show the rows in Prefect's pages, as the artifact ``key``."""
     create_table_artifact(
         [
             {"model": row.model, "runs": row.runs}
@@ -72,10 +78,9 @@ def evaluate(store: FeatureStore, published: Published, runs: Sequence[Path], na
             | {"published (Acc-7 / Acc-2 / F1)": "; ".join(map(str, row.published))}
             for row in rows
         ],
-        key="results",
+        key=key,
         description="Test split, mean ± standard deviation over seeds; weights chosen on the valid split.",
     )
-    return rows
 
 
 def model_rows(results: Sequence[Mapping[str, Any]], name: str) -> list[Row]:

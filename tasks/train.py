@@ -66,8 +66,8 @@ def train(
 ) -> list[Path]:
     """Train what was not trained yet on this data by this code; return the folder of every model and seed.
 
-    Each folder has ``data.json``, which names the snapshot that was read. A data set without labels trains nothing, by
-    rule, and says so. Raises TrainingError.
+    Each folder has ``data.json``, which names the snapshot that was read and the version of the code. A data set
+    without labels trains nothing, by rule, and says so. Raises TrainingError.
     """
     data = store.aligned(published.fingerprint, at=published.snapshot)
     if not np.isfinite(data.labels).any():
@@ -84,7 +84,7 @@ def train(
     log.info("%d of %d trainings were done before on this data by this code", len(jobs) - len(missing), len(jobs))
     if missing:
         for job in missing:
-            write_text(job.folder / "data.json", json.dumps({**asdict(published), "text": text}))
+            write_text(job.folder / "data.json", json.dumps({**asdict(published), "text": text, "code": code}))
         train_jobs(missing, {split: split_samples(data, split, text) for split in SPLITS}, device)
     return [job.folder for job in jobs]
 
