@@ -28,12 +28,11 @@ COMPLAINTS = ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICa
 
 @dataclass
 class Page:
-    """A page as it is at one width, in CSS pixels: how wide its content is, what it asked for, what it complained of."""
+    """How wide the content of a page is, in CSS pixels, which addresses it asked for, and what it complained of."""
 
     content_width: int
     asked_for: list[str]
     complaints: list[dict[str, Any]]
-    picture: bytes
 
 
 @dataclass
@@ -58,9 +57,12 @@ class Browser:
             self._receive()
         self._evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
         content_width = self._evaluate("document.documentElement.scrollWidth")
-        picture = self._call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
         asked_for = [event["params"]["request"]["url"] for event in self._of("Network.requestWillBeSent")]
-        return Page(content_width, asked_for, self._of(*COMPLAINTS), base64.b64decode(picture))
+        return Page(content_width, asked_for, self._of(*COMPLAINTS))
+
+    def picture(self) -> bytes:
+        """The whole open page as PNG, for people to look at."""
+        return base64.b64decode(self._call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
 
     def _of(self, *methods: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["method"] in methods]

@@ -95,9 +95,7 @@ def _test_split(data: AlignedDataset, run: Path) -> tuple[tuple[str, ...], np.nd
 
 def _spaces(look: Inspection, ids: Sequence[str], labels: np.ndarray) -> Drawing:
     """t-SNE of the common parts of all modalities in one plane, and of the specific parts in another."""
-    chosen = np.arange(len(ids))
-    if len(ids) > MOST_SEGMENTS:
-        chosen = np.sort(np.random.default_rng(SEED).choice(len(ids), MOST_SEGMENTS, replace=False))
+    chosen = _drawn(len(ids))
     there = np.isfinite(look.common[:, chosen]).all(axis=2).ravel()  # [M * P], modalities that a segment has
     signs = np.select([labels[chosen] < 0, labels[chosen] > 0], ["negative", "positive"], "zero")
     parts = {"modality-irrelevant features": look.common, "modality-exclusive features": look.specific}
@@ -107,6 +105,13 @@ def _spaces(look: Inspection, ids: Sequence[str], labels: np.ndarray) -> Drawing
         np.tile(signs, 3)[there],
         np.tile([ids[place] for place in chosen], 3)[there].tolist(),
     )
+
+
+def _drawn(count: int) -> np.ndarray:
+    """Which of ``count`` segments are drawn: all, or MOST_SEGMENTS of them by chance, always the same."""
+    if count <= MOST_SEGMENTS:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(SEED).choice(count, MOST_SEGMENTS, replace=False))
 
 
 def _plane(points: np.ndarray) -> np.ndarray:
