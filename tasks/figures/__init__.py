@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dmd_model.registry import ablation
+from tasks.progress import Progress
 
 INK, SOFT = "#1d2733", "#8593a1"
 MODALITY_COLOURS = {"text": "#4a8fd9", "vision": "#e0902f", "audio": "#3fa66a"}
@@ -90,16 +91,18 @@ def write(folder: Path, drawings: Mapping[str, Drawing]) -> dict[str, Markup]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     elements = {}
-    for name, drawing in drawings.items():
-        text = svg(drawing.figure)
-        (partial / f"{name}.svg").write_text(text, encoding="utf-8")
-        drawing.figure.set_layout_engine("none")  # it is laid out
-        drawing.figure.savefig(partial / f"{name}.png", dpi=160, facecolor="white")
-        with (partial / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
-            table = csv.DictWriter(stream, fieldnames=list(drawing.numbers[0]) if drawing.numbers else [])
-            table.writeheader()
-            table.writerows(drawing.numbers)
-        elements[name] = Markup(text.replace(INK, "currentColor"))  # noqa: S704 our own drawing
+    with Progress("draw", total=len(drawings), unit="figure") as progress:
+        for name, drawing in drawings.items():
+            text = svg(drawing.figure)
+            (partial / f"{name}.svg").write_text(text, encoding="utf-8")
+            drawing.figure.set_layout_engine("none")  # it is laid out
+            drawing.figure.savefig(partial / f"{name}.png", dpi=160, facecolor="white")
+            with (partial / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
+                table = csv.DictWriter(stream, fieldnames=list(drawing.numbers[0]) if drawing.numbers else [])
+                table.writeheader()
+                table.writerows(drawing.numbers)
+            elements[name] = Markup(text.replace(INK, "currentColor"))
+            progress.advance()
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return elements

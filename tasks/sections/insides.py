@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dmd_model.inspection import Inspection
 
 UNITS = {"HomoGD": "edges_homo", "HeteroGD": "edges_hetero"}
-MOST_SEGMENTS = 200
+MOST_SEGMENTS = 150
 """So many test segments are drawn as points: three points each in each space."""
 SEED = 0
 

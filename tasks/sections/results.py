@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from dmd_model.registry import ablation
 from storage.schema import AlignedDataset
 from tasks.evaluate import METRICS, Row, compare_with, ensembles, read_result
+from tasks.figures import Drawing
 from tasks.figures import results as figures
 
 PARTS = {
@@ -86,9 +87,9 @@ def confusion_counts(predictions: Mapping[str, float], labels: Mapping[str, floa
 
 def _ablations(whole: Sequence[Row], rows: Sequence[Row]) -> list[tuple[dict[str, bool], Row]]:
     """DMD with all its parts, where it was trained, and without each; the parts that a row has, and the row."""
-    return [({name: ablation(row.model) != part for part, name in PARTS.items()}, row) for row in (*whole, *rows)] * (
-        len(rows) > 0
-    )
+    if not rows:
+        return []
+    return [({name: ablation(row.model) != part for part, name in PARTS.items()}, row) for row in (*whole, *rows)]
 
 
 def _histories(results: Sequence[Mapping[str, Any]], runs: Sequence[Path]) -> dict[str, list]:
@@ -100,7 +101,8 @@ def _histories(results: Sequence[Mapping[str, Any]], runs: Sequence[Path]) -> di
     return histories
 
 
-def _predictions(model: str, results: Sequence[Mapping[str, Any]], labels: Mapping[str, float]):
+def _predictions(model: str, results: Sequence[Mapping[str, Any]], labels: Mapping[str, float]) -> Drawing:
+    """The test predictions of a model over its runs."""
     tests = [result["predictions"]["test"] for result in results if result["model"] == model]
     values = np.array([[test[segment] for segment in tests[0]] for test in tests])  # [runs, N]
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
@@ -116,9 +118,10 @@ def _protocol(data: AlignedDataset, results: Sequence[Mapping[str, Any]], runs: 
     shared = sum(map(len, videos.values())) - len(set().union(*videos.values()))
     return {
         "Data": _each(f"{one['tag']}, snapshot {one['snapshot']}, text features {one['text']}" for one in read),
+        "Code": _each(f"{one['code']} (digest of the models' sources)" for one in read),
         "Splits": "; ".join([*sizes, f"{shared or 'no'} videos are in more than one"]) + ".",
-        "Selection": "Of each run the weights with the lowest MAE on valid, of a running average over the steps. "
-        "Nothing is chosen by test; each run was tested once.",
+        "Selection": "Of each run the weights with the lowest MAE on valid (their running average, where average_decay "
+        "is not 0). Nothing is chosen by test; each run was tested once.",
         "Seeds": _each(str(result["seed"]) for result in results),
         "Spread": "± is the standard deviation over seeds, of a sample (n − 1).",
         "Environment": _each(
@@ -134,6 +137,6 @@ def _settings(runs: Sequence[Path]) -> dict[str, str]:
     return {record["model"]: json.dumps({**record["training"], **record["config"]}) for record in records}
 
 
-def _each(values) -> str:
+def _each(values: Iterable[str]) -> str:
     """Different values once each."""
     return "; ".join(dict.fromkeys(values))
