@@ -37,8 +37,8 @@ app = App(
     version="0.1.0",
     error_formatter=_wrong_values,
 )
-models = App(name="models", help="The trained models of a data set: which of them serves.")
-app.command(models)
+registry = App(name="models", help="The trained models of a data set: which of them serves.")
+app.command(registry)
 
 
 def main() -> None:
@@ -93,11 +93,11 @@ def retrain(
     *, run: Annotated[RetrainParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = RETRAIN
 ) -> int:
     """Train the champion's model again on data that have arrived, and promote it if it has become better."""
-    from flows import retrain
     from flows.local_server import at_hand
+    from flows.retrain import retrain as flow
 
     with at_hand():
-        state = retrain.retrain(run, return_state=True)
+        state = flow(run, return_state=True)
     page = state.result()
     print(f"\nretraining: {page}" if page else f"\n{state.message}")
     return 0
@@ -116,11 +116,11 @@ def watch(folder: Path, *, settle_seconds: Annotated[float, Parameter(validator=
     """
     from flows import watch
 
-    for announced in watch.watch(folder, settle_seconds):
-        print(announced, flush=True)
+    for line in watch.watch(folder, settle_seconds):
+        print(line, flush=True)
 
 
-@models.command(name="list")
+@registry.command(name="list")
 def list_models(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
     """Print who stood for champion, oldest first, and what was decided; the champion has a star."""
     from flows.models import listing
@@ -128,7 +128,7 @@ def list_models(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) 
     print(listing(data))
 
 
-@models.command
+@registry.command
 def roll_back(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
     """Withdraw the champion: the one before it serves again."""
     from flows.models import listing
@@ -138,7 +138,7 @@ def roll_back(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) ->
     print(listing(data))
 
 
-@models.command
+@registry.command
 def promote(model: str, *, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
     """Make MODEL champion, as it was trained last on the data set that is published.
 

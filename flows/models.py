@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from flows.parameters import DataParameters
 from flows.train import published_data
-from storage.segments import table_digest
-from tasks.champion import decide, decisions, serving, trained
+from tasks import champion
+from tasks.champion import decisions, serving, trained
 
 
 def listing(data: DataParameters) -> str:
     """Every decision, a line each. Raises ChampionError where none was promoted."""
     serving(data.models_folder)
     known = decisions(data.models_folder)
-    champion = [decision for decision in known if decision.stands][-1]
+    standing = [decision for decision in known if decision.stands]
     lines = []
     for decision in known:
         state = "promoted" if decision.promoted else "refused"
         withdrawn = f", withdrawn {decision.withdrawn}" if decision.withdrawn else ""
         who = f"{decision.ensemble.model}, {len(decision.ensemble.seeds)} seeds, {decision.ensemble.published.tag}"
-        star = "*" if decision is champion else " "
+        star = "*" if decision is standing[-1] else " "
         lines.append(f"{star} {decision.time}  {who}  {state}{withdrawn}: {decision.reason}")
     return "\n".join(lines)
 
@@ -26,5 +26,4 @@ def listing(data: DataParameters) -> str:
 def promote(data: DataParameters, model: str) -> None:
     """Make a model champion, as it was trained last on what is published. Raises ChampionError where it was not."""
     store, published = published_data(data)
-    candidate = trained(data.models_folder, model, published)
-    decide(data.models_folder, candidate, True, "chosen by hand", table_digest(store.segments()))
+    champion.promote(store, trained(data.models_folder, model, published), "chosen by hand", data.models_folder)

@@ -11,7 +11,7 @@ from flows.dmd import make_data_set, raw_folder, train_and_report
 from flows.parameters import RetrainParameters
 from storage.feature_store import FeatureStore
 from tasks.arrivals import look
-from tasks.challenge import challenge, refuse_moved_splits
+from tasks.challenge import challenge, refuse_moved_splits, settle
 from tasks.champion import serving
 from tasks.drift import measure_drift
 from tasks.retraining import retraining_page
@@ -26,7 +26,7 @@ def retrain(run: RetrainParameters = RetrainParameters()) -> Path | State:  # no
     ChampionError where there is no champion, or it cannot be compared; GateRefused where the data set does not pass.
     The champion serves on in both cases.
     """
-    store, champion, raw = FeatureStore.open(run.store_url), serving(run.models_folder), raw_folder(run)
+    champion, raw, store = serving(run.models_folder), raw_folder(run), FeatureStore.open(run.store_url)
     arrivals = look(store, raw, run.folder / "inventory.json", run.models_folder, champion)
     if arrivals.judged:
         return Completed(message=arrivals.sentence)
@@ -35,7 +35,8 @@ def retrain(run: RetrainParameters = RetrainParameters()) -> Path | State:  # no
     drift = measure_drift(store, data.fingerprint, {*arrivals.new, *arrivals.changed})
     refuse_moved_splits(store, champion, data.fingerprint)
     runs, report = train_and_report(store, raw, data, whole)
-    outcome = challenge(store, data.published, champion, runs, run.models_folder) if data.published else None
+    outcome = challenge(store, data.published, champion, runs) if data.published else None
     page = retraining_page(champion, arrivals, drift, data.verdict, outcome, report, run.folder / "retraining.html")
     refuse(data.verdict, page)
+    settle(store, outcome, run.models_folder)
     return page

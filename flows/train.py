@@ -9,6 +9,7 @@ from prefect import flow
 from flows.parameters import DataParameters, SearchParameters, TrainParameters
 from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
+from tasks.champion import crown
 from tasks.evaluate import evaluate
 from tasks.report import report
 from tasks.search import search
@@ -19,12 +20,15 @@ from tasks.train import split_samples, train
 def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: B008 the form shows these defaults
     """Train models on the data set that was published last; evaluate them and write ``results.html``.
 
-    What the models folder holds already is not trained again. Raises StoreError where nothing was published.
+    What the models folder holds already is not trained again. Where no champion serves, the first model becomes it.
+    Raises StoreError where nothing was published.
     """
     store, published = published_data(run)
     runs = train(store, published, run.models, run.seeds, run.text, run.device, run.models_folder)
     rows = evaluate(store, published, runs, run.dataset)
-    return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
+    page = report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
+    crown(store, runs, run.models_folder)
+    return page
 
 
 def search_settings(run: SearchParameters) -> Path:

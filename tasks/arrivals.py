@@ -6,7 +6,7 @@ import contextlib
 import logging
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from tasks.ingest import read_segments
 log = logging.getLogger(__name__)
 
 DEPTH = 4
-"""How many folders deep recordings lie at most. Links are followed, so that there must be an end."""
+"""How many folders deep recordings may lie. Links are followed, so that there must be an end."""
+
+Files = Mapping[Path, tuple[int, int]]
+"""Size in bytes and time of change in ns, by path."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def look(store: FeatureStore, raw: Path, inventory: Path, models: Path, champion
         new=tuple(name for name in now if name not in before),
         changed=tuple(name for name in now if name in before and now[name] != before[name]),
         gone=tuple(name for name in before if name not in now),
-        judged=table_digest(segments) == last.segments and store.published() == last.ensemble.published,
+        judged=table_digest(segments) == last.segments
+        and store.published().fingerprint == last.ensemble.published.fingerprint,
     )
     log.info("%s", arrivals.sentence)
     return arrivals
@@ -64,26 +68,25 @@ def _contents(segments: list[Segment]) -> dict[str, tuple[str, ...]]:
     return {str(s.id): (s.speech_key, str(s.label), s.split) for s in usable}
 
 
-def settled_changes(folder: Path, settle_seconds: float, poll_seconds: float) -> Iterator[int]:
-    """For ever: how many files came, changed or went, each time nothing has changed since for ``settle_seconds``."""
-    known = latest = _files(folder)
-    since = time.monotonic()
-    while True:
-        time.sleep(poll_seconds)
-        if (files := _files(folder)) != latest:
-            latest, since = files, time.monotonic()
-        elif latest != known and time.monotonic() - since >= settle_seconds:
-            yield len({name for name, _ in known.items() ^ latest.items()})
-            known = latest
-
-
-def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+def files_in(folder: Path) -> Files:
     """Size and time of change of every regular file that is not hidden, by path."""
     found = {}
     for depth in range(1, DEPTH + 1):
         for path in folder.glob("/".join("*" * depth)):
-            with contextlib.suppress(FileNotFoundError):  # it may have gone since it was listed
+            with contextlib.suppress(OSError):  # it may have gone since it was listed, or be a broken link
                 status = path.stat()
                 if stat.S_ISREG(status.st_mode) and not path.name.startswith("."):
                     found[path] = (status.st_size, status.st_mtime_ns)
     return found
+
+
+def settled_changes(folder: Path, known: Files, settle_seconds: float, poll_seconds: float) -> Iterator[int]:
+    """For ever: how many files differ from those ``known``, each time nothing has changed for ``settle_seconds``."""
+    latest, since = known, time.monotonic()
+    while True:
+        time.sleep(poll_seconds)
+        if (files := files_in(folder)) != latest:
+            latest, since = files, time.monotonic()
+        elif latest != known and time.monotonic() - since >= settle_seconds:
+            yield len({path for path, _ in known.items() ^ latest.items()})
+            known = latest

@@ -33,8 +33,9 @@ REQUIRED_SHARE = 0.95
 
 @dataclass(frozen=True)
 class Outcome:
-    """The decision with its reason, and the rows of champion and challenger on the test split."""
+    """What is decided about the challenger, why, and the rows of champion and challenger on the test split."""
 
+    challenger: Ensemble
     promoted: bool
     reason: str
     rows: tuple[Row, ...]
@@ -65,13 +66,8 @@ def refuse_moved_splits(store: FeatureStore, champion: Champion, dataset: str) -
 
 
 @task(cache_policy=NO_CACHE)
-def challenge(
-    store: FeatureStore, published: Published, champion: Champion, runs: Sequence[Path], models: Path
-) -> Outcome:
-    """Judge the challenger that ``runs`` make, record the decision and show it.
-
-    Raises ChampionError where the two cannot be compared.
-    """
+def challenge(store: FeatureStore, published: Published, champion: Champion, runs: Sequence[Path]) -> Outcome:
+    """Judge the challenger that ``runs`` make. Raises ChampionError where the two cannot be compared."""
     if not runs:
         raise ChampionError("unlabelled", "the data set has no labels any more, so nothing could be trained or judged")
     challenger = ensemble(runs)
@@ -84,11 +80,16 @@ def challenge(
         *_rows("champion", champion, theirs["test"], samples),
         *_rows("challenger", challenger, ours["test"], samples),
     ]
-    decide(models, challenger, promoted, reason, table_digest(store.segments()))
     results_table(rows, "retraining")
     verdict = "The challenger is promoted" if promoted else "The champion stays"
     create_markdown_artifact(f"**{verdict}**: {reason}", key="decision")
-    return Outcome(promoted, reason, tuple(rows))
+    return Outcome(challenger, promoted, reason, tuple(rows))
+
+
+@task(cache_policy=NO_CACHE)
+def settle(store: FeatureStore, outcome: Outcome, models: Path) -> None:
+    """Record the decision, the last thing of a retraining: one that was broken off before is done again."""
+    decide(models, outcome.challenger, outcome.promoted, outcome.reason, table_digest(store.segments()))
 
 
 def predictions(side: Ensemble, samples: Mapping[str, Samples], progress: Progress) -> dict[str, np.ndarray]:

@@ -123,9 +123,9 @@ def ensemble(runs: Sequence[Path]) -> Ensemble:
 def trained(models: Path, model: str, published: Published) -> Ensemble:
     """All seeds of a model that were trained on this data, as the last of them was. Raises ChampionError for none."""
     alike: dict[str, list[Path]] = {}  # by the data, text and code that they name
-    for result in sorted((models / model).glob("*/result.json"), key=lambda path: path.stat().st_mtime_ns):
+    for result in sorted(models.glob("*/*/result.json"), key=lambda path: path.stat().st_mtime_ns):
         data = (result.parent / "data.json").read_text(encoding="utf-8")
-        if json.loads(data)["fingerprint"] == published.fingerprint:
+        if (result.parent.parent.name, json.loads(data)["fingerprint"]) == (model, published.fingerprint):
             alike[data] = [*alike.pop(data, ()), result.parent]  # to the end
     if not alike:
         raise ChampionError(
@@ -160,7 +160,12 @@ def crown(store: FeatureStore, runs: Sequence[Path], models: Path) -> None:
     if not runs or champion(models) is not None:
         return
     first = [run for run in runs if run.parent == runs[0].parent]
-    decide(models, ensemble(first), True, "the first model that was trained", table_digest(store.segments()))
+    promote(store, ensemble(first), "the first model that was trained", models)
+
+
+def promote(store: FeatureStore, candidate: Ensemble, reason: str, models: Path) -> None:
+    """Make an ensemble champion; what was published with its data counts as judged."""
+    decide(models, candidate, True, reason, table_digest(store.segments(at=candidate.published.snapshot)))
 
 
 def _changing(models: Path) -> FileLock:

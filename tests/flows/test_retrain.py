@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_a_new_video_is_all_that_is_extracted_and_the_rule_decides(home, tmp_pat
     assert last.promoted == judge(*map(np.array, sides), np.array([labels[name] for name in before]))[0]
     assert champion(models(home)).runs == (last.ensemble.runs if last.promoted else first.runs)
 
-    page = (home.folder / NAME / "retraining.html").read_text(encoding="utf-8")
+    page = unescape((home.folder / NAME / "retraining.html").read_text(encoding="utf-8"))
     assert_self_contained(page)
     assert ("The challenger is promoted" if last.promoted else "The champion stays") in page and last.reason in page
     assert all(name in page for name in new) and "2 new, 0 changed and 0 gone segments" in page

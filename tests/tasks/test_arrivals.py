@@ -3,57 +3,32 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
-from storage.feature_store import FeatureStore
 from storage.segments import table_digest
-from tasks.arrivals import look, settled_changes
-from tasks.champion import Ensemble, decide, serving
+from tasks.arrivals import Arrivals, files_in, look, settled_changes
+from tasks.champion import serving
 from tasks.ingest import read_segments
 from tests.tasks.labelled_data import labelled_data
-
-
-class Folder:
-    """A raw folder with its store and models, published and judged as often as wanted."""
-
-    def __init__(self, folder: Path):
-        self.raw, self.models, self.inventory = folder / "raw", folder / "models", folder / "inventory.json"
-        self.store = FeatureStore.open(str(folder / "store"))
-        self.rows: dict[str, str] = {}
-
-    def put(self, clip: str, content: bytes = b"film", text: str = "hello there") -> None:
-        path = self.raw / "Raw" / "v" / f"{clip}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        self.rows[clip] = f"v,{clip},{text},1.0"
-        self.write()
-
-    def write(self) -> None:
-        (self.raw / "label.csv").write_text("\n".join(["video_id,clip_id,text,label", *self.rows.values()]))
-
-    def judge(self, promoted: bool = True) -> None:
-        segments = read_segments(self.raw)
-        self.store.write_segments(segments)
-        published = self.store.publish(self.store.write_aligned({"of": table_digest(segments)}, labelled_data()))
-        decide(self.models, Ensemble("dmd", (1,), "glove", published, ()), promoted, "", table_digest(segments))
-
-    def look(self):
-        return look.fn(self.store, self.raw, self.inventory, self.models, serving(self.models))
+from tests.tasks.raw_folder import RawFolder
 
 
 @pytest.fixture
-def folder(tmp_path) -> Folder:
-    made = Folder(tmp_path)
+def folder(tmp_path) -> RawFolder:
+    made = RawFolder(tmp_path)
     made.put("1")
     made.put("2")
     made.judge()
     return made
 
 
+def seen(folder: RawFolder) -> Arrivals:
+    return look.fn(folder.store, folder.raw, folder.inventory, folder.models, serving(folder.models))
+
+
 def test_what_was_judged_is_nothing_new(folder):
-    arrivals = folder.look()
+    arrivals = seen(folder)
     assert arrivals.judged and (arrivals.new, arrivals.changed, arrivals.gone) == ((), (), ())
     assert arrivals.sentence.startswith("nothing new")
 
@@ -63,7 +38,7 @@ def test_new_changed_and_gone_segments_are_told_apart(folder):
     folder.put("3")
     del folder.rows["1"]
     folder.write()
-    arrivals = folder.look()
+    arrivals = seen(folder)
     assert not arrivals.judged
     assert (arrivals.new, arrivals.changed, arrivals.gone) == (("v$_$3",), ("v$_$2",), ("v$_$1",))
 
@@ -74,7 +49,7 @@ def test_another_text_or_label_is_a_change(folder, column, value):
     cells[column] = value
     folder.rows["2"] = ",".join(cells)
     folder.write()
-    assert folder.look().changed == ("v$_$2",)
+    assert seen(folder).changed == ("v$_$2",)
 
 
 def test_a_run_that_ended_before_its_decision_leaves_the_work_to_be_seen(folder):
@@ -82,11 +57,11 @@ def test_a_run_that_ended_before_its_decision_leaves_the_work_to_be_seen(folder)
     folder.put("3")
     segments = read_segments(folder.raw)
     folder.store.write_segments(segments)
-    assert not folder.look().judged
+    assert not seen(folder).judged
     folder.store.publish(folder.store.write_aligned({"of": table_digest(segments)}, labelled_data()))
-    assert not folder.look().judged
+    assert not seen(folder).judged
     folder.judge(promoted=False)
-    arrivals = folder.look()
+    arrivals = seen(folder)
     assert arrivals.judged and arrivals.new == ("v$_$3",), "since the champion, which is still the first"
     assert "1 new, 0 changed and 0 gone segments since" in arrivals.sentence
 
@@ -94,7 +69,7 @@ def test_a_run_that_ended_before_its_decision_leaves_the_work_to_be_seen(folder)
 def test_a_row_that_cannot_be_used_is_no_segment(folder):
     folder.rows["lost"] = "v,lost,nobody filmed this,1.0"
     folder.write()
-    arrivals = folder.look()
+    arrivals = seen(folder)
     assert not arrivals.judged and arrivals.new == ()
 
 
@@ -103,7 +78,7 @@ def test_files_are_announced_once_they_have_settled(tmp_path):
     (tmp_path / "Raw" / "v").mkdir(parents=True)
     growing = tmp_path / "Raw" / "v" / "1.mp4"
     (tmp_path / "label.csv").write_text("before")
-    changes = settled_changes(tmp_path, settle_seconds=0.3, poll_seconds=0.02)
+    changes = settled_changes(tmp_path, files_in(tmp_path), settle_seconds=0.3, poll_seconds=0.02)
     sizes = []
 
     def copy() -> None:

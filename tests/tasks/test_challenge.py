@@ -11,7 +11,7 @@ import pytest
 from dmd_model.registry import configure, model_class
 from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset
-from tasks.challenge import challenge, judge, refuse_moved_splits
+from tasks.challenge import challenge, judge, refuse_moved_splits, settle
 from tasks.champion import Champion, ChampionError, champion, decide, decisions, ensemble, serving
 from tasks.evaluate import read_result
 from tasks.train import train
@@ -78,7 +78,9 @@ def models(world) -> Path:
 
 def test_who_learnt_more_is_promoted(prefect_server, world, models):
     store, published, novice, expert = world
-    outcome = challenge.fn(store, published, crowned(novice, models), expert, models)
+    outcome = challenge.fn(store, published, crowned(novice, models), expert)
+    assert champion(models).runs == tuple(novice), "not before it is settled"
+    settle.fn(store, outcome, models)
     assert outcome.promoted and champion(models).runs == tuple(expert)
     assert champion(models).promoted.reason == outcome.reason
     assert "on the 60 segments of the valid split" in outcome.reason
@@ -88,7 +90,8 @@ def test_who_learnt_more_is_promoted(prefect_server, world, models):
 def test_who_learnt_less_is_not_promoted(prefect_server, world, models):
     store, published, novice, expert = world
     before = crowned(expert, models)
-    outcome = challenge.fn(store, published, before, novice, models)
+    outcome = challenge.fn(store, published, before, novice)
+    settle.fn(store, outcome, models)
     assert not outcome.promoted and champion(models) == before
     last = decisions(models)[-1]
     assert not last.promoted and last.ensemble == ensemble(novice) and last.reason == outcome.reason
@@ -97,7 +100,8 @@ def test_who_learnt_less_is_not_promoted(prefect_server, world, models):
 def test_who_learnt_the_same_is_not_promoted(prefect_server, world, models):
     store, published, _, expert = world
     before = crowned(expert, models)
-    outcome = challenge.fn(store, published, before, expert, models)
+    outcome = challenge.fn(store, published, before, expert)
+    settle.fn(store, outcome, models)
     assert not outcome.promoted and champion(models) == before
     assert "(difference +0.000" in outcome.reason and "lower in 0.0 %" in outcome.reason
 
@@ -105,7 +109,7 @@ def test_who_learnt_the_same_is_not_promoted(prefect_server, world, models):
 def test_the_rows_are_both_on_the_present_test_split(prefect_server, world, models):
     """On the very data that it was trained on, a model's row is that of its own results."""
     store, published, novice, expert = world
-    outcome = challenge.fn(store, published, crowned(novice, models), expert, models)
+    outcome = challenge.fn(store, published, crowned(novice, models), expert)
     assert [row.model for row in outcome.rows] == [f"champion: {MODEL}", f"challenger: {MODEL}"]
     for row, runs in zip(outcome.rows, (novice, expert), strict=True):
         maes = [read_result(run)["metrics"]["test"]["mae"] for run in runs]
@@ -146,7 +150,7 @@ def test_a_champion_of_other_columns_is_a_sentence_and_stays(prefect_server, wor
     store, published = publish(tmp_path, replace(data, columns=names))
     before = crowned(novice, models)
     with pytest.raises(ChampionError, match="columns are not those the model was trained on.*dmd models promote"):
-        challenge.fn(store, published, before, expert, models)
+        challenge.fn(store, published, before, expert)
     assert champion(models) == before and len(decisions(models)) == 1
 
 
@@ -154,5 +158,5 @@ def test_without_a_challenger_the_champion_stays(world, models):
     store, published, novice, _ = world
     before = crowned(novice, models)
     with pytest.raises(ChampionError, match="no labels any more"):
-        challenge.fn(store, published, before, [], models)
+        challenge.fn(store, published, before, [])
     assert champion(models) == before

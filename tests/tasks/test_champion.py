@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from storage.feature_store import FeatureStore, Published
-from tasks.champion import ChampionError, Ensemble, champion, crown, decide, decisions, roll_back, serving
+from storage.feature_store import Published
+from tasks.champion import ChampionError, Ensemble, champion, crown, decide, decisions, roll_back, serving, trained
+from tests.tasks.labelled_data import labelled_data, publish
 
-PUBLISHED = Published("SNAPSHOT", "aligned-1", "0" * 16)
+PUBLISHED = Published("SNAPSHOT", "aligned-1", "1" * 16)
 
 
 def candidate(models: Path, *runs: str) -> Ensemble:
     return Ensemble("dmd", (1, 2), "glove", PUBLISHED, tuple(models / "dmd" / run for run in runs))
 
 
-def trained(models: Path, model: str, seed: int) -> Path:
+def run_folder(models: Path, model: str, seed: int, published: Published, code: str = "c") -> Path:
     """What a finished training leaves that the registry reads."""
     run = models / model / f"{seed:016}"
     run.mkdir(parents=True)
+    (run / "data.json").write_text(json.dumps({**vars(published), "text": "glove", "code": code}))
     (run / "result.json").write_text(json.dumps({"model": model, "seed": seed}))
-    (run / "data.json").write_text(json.dumps({**vars(PUBLISHED), "text": "glove", "code": "c"}))
+    os.utime(run / "result.json", (seed, seed))
     return run
 
 
@@ -74,15 +77,29 @@ def test_a_models_folder_can_be_moved(tmp_path):
 
 
 def test_the_first_model_that_was_trained_is_crowned_where_none_serves(tmp_path):
-    store, models = FeatureStore.open(str(tmp_path / "store")), tmp_path / "models"
+    (store, published), models = publish(tmp_path, labelled_data()), tmp_path / "models"
     crown.fn(store, [], models)
     assert champion(models) is None
-    runs = [trained(models, model, seed) for model in ("mult", "dmd") for seed in (1, 2)]
+    runs = [run_folder(models, model, seed, published) for model in ("mult", "dmd") for seed in (1, 2)]
     crown.fn(store, runs, models)
     found = champion(models)
-    assert (found.model, found.seeds, found.runs, found.published) == ("mult", (1, 2), tuple(runs[:2]), PUBLISHED)
+    assert (found.model, found.seeds, found.runs, found.published) == ("mult", (1, 2), tuple(runs[:2]), published)
     crown.fn(store, runs[2:], models)
     assert champion(models) == found
+
+
+def test_what_was_trained_last_on_the_published_data_can_be_chosen(tmp_path):
+    """All its seeds, but none of other data, other code or another model."""
+    other = Published("S", "aligned-0", "0" * 16)
+    run_folder(tmp_path, "dmd", 1, PUBLISHED, code="old")
+    runs = [run_folder(tmp_path, "dmd", seed, PUBLISHED, code="new") for seed in (3, 2)]
+    run_folder(tmp_path, "dmd", 4, other, code="new")
+    run_folder(tmp_path, "mult", 5, PUBLISHED, code="new")
+    found = trained(tmp_path, "dmd", PUBLISHED)
+    assert (found.seeds, found.runs) == ((2, 3), (runs[1], runs[0]))
+    for model, published in (("tfn", PUBLISHED), ("../dmd", PUBLISHED), ("mult", other)):
+        with pytest.raises(ChampionError, match="`dmd train` makes one"):
+            trained(tmp_path, model, published)
 
 
 def test_decisions_at_the_same_time_are_all_kept(tmp_path):
