@@ -48,18 +48,7 @@ def report(
     ``steps`` are those of extraction, words first; an imported data set has none, and no ``raw`` video either. Without
     a verdict nothing was validated, because the data set was published before.
     """
-    segments = store.segments()
-    states = segment_states(store, segments, steps)
-    case = fingerprint(
-        {
-            "code": digest([Path(__file__), *_sources()]),
-            "data": dataset,
-            "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
-            "checks": [check.sentence for check in verdict.checks] if verdict else [],
-            "published": published and published.snapshot,
-            "runs": [str(run) for run in runs],
-        }
-    )
+    case = _case(store, dataset, steps, verdict, published, runs)
     mark = f'<meta name="case" content="{case}">'
     folder = path.with_name(f"{path.stem}-figures")
     if path.exists() and folder.exists() and mark in path.read_text(encoding="utf-8"):
@@ -91,6 +80,29 @@ def report(
     write_text(path, page)
     create_link_artifact(path.as_uri(), link_text=str(path), key="report", description="The report of the run.")
     return path
+
+
+def _case(
+    store: FeatureStore,
+    dataset: str,
+    steps: Sequence[Step],
+    verdict: Verdict | None,
+    published: Published | None,
+    runs: Sequence[Path],
+) -> str:
+    """Names all that decides what the page says."""
+    segments = store.segments()
+    states = segment_states(store, segments, steps)
+    return fingerprint(
+        {
+            "code": digest([Path(__file__), *_sources()]),
+            "data": dataset,
+            "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
+            "checks": [check.sentence for check in verdict.checks] if verdict else [],
+            "published": published and published.snapshot,
+            "runs": [str(run) for run in runs],
+        }
+    )
 
 
 def _sources() -> list[Path]:

@@ -33,11 +33,12 @@ def edge_curves(
     """
     figure = Figure(figsize=(10.8, 3.5), layout="constrained")
     panels = figure.subplots(1, len(units), sharey=True, squeeze=False)[0]
+    reach = max(map(np.max, units.values())) - min(map(np.min, units.values()))
     numbers = []
     for axes, (unit, weights) in zip(panels, units.items(), strict=True):
         epochs = np.arange(1, weights.shape[1] + 1)
         mean, low, high = weights.mean(axis=0), weights.min(axis=0), weights.max(axis=0)  # [epochs, K]
-        last = _apart(mean[-1], 0.055 * max(0.05, float(high.max() - low.min())))
+        last = _apart(mean[-1], 0.055 * reach)
         span = max(1, len(epochs) - 1)
         for place, edge in enumerate(edges):
             line = {"color": TEACHER_COLOURS[edge[0]], "linestyle": _dashes(edge)}
@@ -161,8 +162,8 @@ def _graph(axes: Axes, edges: Sequence[str], weights: np.ndarray) -> None:
 
 
 def _apart(heights: np.ndarray, gap: float) -> np.ndarray:
-    """Heights moved as little as a pass upwards and one downwards need for a gap between any two."""
-    order = np.argsort(heights)
+    """Heights with at least a gap between any two: moved up where they are too near, then all down to the old mean."""
+    order = np.argsort(heights, kind="stable")
     spread = heights[order].astype(float)
     for place in range(1, len(spread)):
         spread[place] = max(spread[place], spread[place - 1] + gap)

@@ -137,7 +137,7 @@ def _unimodal(
             if among
         }
     fused = [read_result(run)["metrics"]["test"]["acc2_nonzero"] for run in runs]
-    return figures.unimodal(panels, 100 * float(np.mean(fused)))
+    return figures.unimodal(panels, 100 * float(np.mean(np.array(fused, np.float64))))  # null is NaN
 
 
 def _accuracies(readings: np.ndarray, labels: np.ndarray) -> list[float]:

@@ -6,9 +6,11 @@ import csv
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from tasks.figures import ABLATED, DMD, INK, OTHER, Drawing, canvas, colour, style, write
+from tasks.figures.insides import _apart
 
 
 def drawing(*rows: int) -> Drawing:
@@ -53,3 +55,10 @@ def test_a_model_has_one_colour_and_dmd_stands_out():
     assert [colour(name) for name in ("dmd", "dmd@official-mosi", "dmd@no-fd", "mult", "misa@mosei")] == [
         DMD, DMD, ABLATED, OTHER, OTHER,
     ]  # fmt: skip
+
+
+def test_names_beside_lines_that_end_together_stand_apart_in_the_lines_order():
+    ends = np.array([0.5, 0.1, 0.5, 0.51])
+    places = _apart(ends, 0.1)
+    assert np.diff(np.sort(places)).min() >= 0.1 - 1e-9 and places.mean() == pytest.approx(ends.mean())
+    assert np.argsort(places, kind="stable").tolist() == np.argsort(ends, kind="stable").tolist()
