@@ -19,7 +19,7 @@ from dmd_model.heads import ResidualHead
 from dmd_model.model import Model, Output
 from dmd_model.projection import last_steps
 from dmd_model.recurrent import masked_mean
-from dmd_model.transformer import EncoderBank
+from dmd_model.transformer import EncoderBank, at_step
 
 # Cross-modal streams (target, source), in the order in which a target's memory encoder concatenates them.
 CROSS = ((0, 2), (0, 1), (1, 0), (1, 2), (2, 0), (2, 1))
@@ -189,7 +189,7 @@ class DMD(Model):
             common, memory = masked_mean(encoded[:3], present), masked_mean(self.memories(crossed, None, seen), present)
         else:
             last = last_steps(present).expand(3, x.shape[1])  # [M, B]
-            common = encoded[:3].take_along_dim(last[:, :, None, None], dim=2).squeeze(2)  # [M, B, d]
+            common = at_step(encoded[:3], last).squeeze(2)  # [M, B, d]
             memory = self.memories(crossed, None, seen, read=last)  # [M, B, 2d]
         return (common * there).transpose(0, 1).flatten(1), memory * there
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from dmd_model.batch import Samples
-from dmd_model.checkpoint import Trained
-from dmd_model.dmd import DMDOutput
+from dmd_model.dmd import DMD, DMDOutput
 from dmd_model.prediction import in_batches, prepare
 from dmd_model.recurrent import masked_mean
 
@@ -34,12 +33,12 @@ class Inspection:
 
 
 @torch.inference_mode()
-def inspect(trained: Trained, samples: Samples) -> Inspection:
-    """Look into a DMD that predicts a sentiment, in the order of ``samples``; labels are not looked at.
+def inspect(model: DMD, samples: Samples) -> Inspection:
+    """Look into a trained DMD that predicts a sentiment, in the order of ``samples``; labels are not looked at.
 
     Raises DataError on what :func:`dmd_model.prediction.predict` refuses.
     """
-    data, training, model = prepare(trained, samples), trained.run.training, trained.model
+    data, training = prepare(model, samples), model.run.training
     found: list[tuple[np.ndarray, ...]] = []
     order = []
     for indices in in_batches(data):

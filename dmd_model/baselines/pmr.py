@@ -32,7 +32,7 @@ from dmd_model.config import Training
 from dmd_model.heads import ResidualHead
 from dmd_model.model import Model, Output
 from dmd_model.projection import Projection, last_steps
-from dmd_model.transformer import StackedLinear, StackedNorm, dropout, normalise, positions
+from dmd_model.transformer import StackedLinear, StackedNorm, at_step, dropout, normalise, positions
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class PMR(Model):
         for update, reinforcement in zip(self.updates, self.reinforcements[1:], strict=True):
             hub = update(hub, x, present)
             x = reinforcement(x, hub, present, hub_present)
-        last = x.take_along_dim(last_steps(present)[:, :, None, None], dim=2)  # [M, B, 1, d]
+        last = at_step(x, last_steps(present))  # [M, B, 1, d]
         summaries = (self.final_norm(normalise(last)) * present.any(dim=2)[..., None, None]).squeeze(2)
         return Output(self.head(summaries.transpose(0, 1).flatten(1))[2])
 

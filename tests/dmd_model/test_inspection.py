@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from dmd_model.batch import Samples, Sequences
-from dmd_model.checkpoint import Trained, load
+from dmd_model.checkpoint import load
+from dmd_model.dmd import DMD
 from dmd_model.fit import fit
 from dmd_model.inspection import inspect
 from dmd_model.prediction import prepare
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, make_samples) -> Trained:
+def trained(tmp_path_factory, make_samples) -> DMD:
     folder = tmp_path_factory.mktemp("run")
     splits = {"train": make_samples(24, 1, "a"), "valid": make_samples(8, 2, "b")}
     overrides = {"d": 8, "heads": 2, "max_epochs": 2, "label_range": (-6.0, 6.0)}
@@ -50,8 +51,8 @@ def test_it_is_what_the_model_itself_gives_on_the_scale_of_the_labels(trained, m
     samples = make_samples(5, 4)
     found = inspect(trained, samples)
     with torch.inference_mode():
-        output = trained.model(prepare(trained, samples).batch(np.arange(5)))
-        homo, hetero = trained.model.units(output)
+        output = trained(prepare(trained, samples).batch(np.arange(5)))
+        homo, hetero = trained.units(output)
     np.testing.assert_allclose(found.common_readings, 2 * output.homo_logits.numpy(), atol=1e-5)
     np.testing.assert_allclose(found.specific_readings, 2 * output.hetero_logits.numpy(), atol=1e-5)
     np.testing.assert_allclose(found.homo_edges, homo.edges.numpy(), atol=1e-6)
