@@ -18,6 +18,7 @@ from tasks.pack import pack
 from tasks.report import report
 from tasks.sample import make_sample
 from tasks.train import train
+from tasks.transcribe import transcribe
 from tasks.validate import Verdict, publish, refuse, validate
 from tasks.workers import Workers
 
@@ -63,7 +64,7 @@ def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> 
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text)
+        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text, run.folds)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         return DataSet(dataset, steps, verdict, publish(store, dataset) if verdict.passed else None)
 
@@ -81,11 +82,12 @@ def train_and_report(
 
 
 def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list[Step]:
-    """Ingest the label file, align its words and extract every feature, as far as the run goes."""
-    ingest(store, raw, run.folder / "inventory.json")
+    """Ingest the labels, transcribe what has no text, align words, extract every feature, as far as the run goes."""
+    ingest(store, raw, run.folder / "inventory.json", run.folds, run.errata)
     steps = []
     with Workers(run.dask) as workers:
         if run.reaches("align"):
+            transcribe(store, workers, raw, run.retry_failures)
             steps.append(align(store, workers, raw, run.trusts_word_times, run.retry_failures))
         if run.reaches("extract"):
             for feature, instrument in instruments(run.text_encoder, run.frames_per_second).items():

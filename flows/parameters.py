@@ -108,7 +108,18 @@ class RawParameters(DataParameters):
     """What becomes of raw video: how it is measured, and how much of it must come through."""
 
     raw: Path | None = Field(
-        None, description="Folder with `label.csv` and `Raw/<video_id>/<clip_id>.mp4`. Not needed for `sample`."
+        None,
+        description="Folder of video: your own, or a copy of CMU-MOSI or CMU-MOSEI (docs/own-data.md). "
+        "Not needed for `sample`.",
+    )
+    folds: Literal["cmu-mosi", "cmu-mosei"] | None = Field(
+        None,
+        description="Split videos by the official folds of this data set. By default as the labels say; where they do "
+        "not, by the official folds of CMU-MOSI or CMU-MOSEI if it is one of these, else 70 : 10 : 20 by hash of the "
+        "video id.",
+    )
+    errata: bool = Field(
+        True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI (raw video)."
     )
     dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")
     trust_word_times: bool | None = Field(

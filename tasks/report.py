@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore, Published
 from storage.schema import fingerprint
-from tasks import figures, sections
+from tasks import figures, funnel, sections
 from tasks.align import forced_against_given
 from tasks.evaluate import Row
 from tasks.extract import Step, segment_states
@@ -58,7 +58,7 @@ def report(
     with figures.style():
         shown = dataset_section(data, store, dataset) | results_section(data, rows, runs) | insides_section(data, runs)
         if raw is not None:
-            shown |= funnel_section(store, steps, len(data.ids))
+            shown |= funnel_section(store, steps)
             shown |= boundaries_section(forced_against_given(store, steps[0]))
             shown |= example_section(data, store.segments(), raw) if data.ids else {}
         drawings = {name: value for name, value in shown.items() if isinstance(value, figures.Drawing)}
@@ -95,8 +95,9 @@ def _case(
     states = segment_states(store, segments, steps)
     return fingerprint(
         {
-            "code": digest([Path(__file__), *_sources()]),
+            "code": digest([Path(__file__), Path(funnel.__file__), *_sources()]),
             "data": dataset,
+            "source": store.source(),
             "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
             "checks": [check.sentence for check in verdict.checks] if verdict else [],
             "published": published and published.snapshot,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,15 @@ from prefect.artifacts import create_table_artifact
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset
 from storage.segments import Segment
+from tasks import funnel
 from tasks.extract import Step, segment_states
 from tasks.features import media
 from tasks.figures import data as figures
 from tasks.labels import SPLITS
+from tasks.transcribe import Transcriber
 
 FACES = 10
 TRACKS_PER_FEATURE = 4
-STAGES = {
-    "ingest": "recording found",
-    "words": "words aligned",
-    "glove": "words looked up (GloVe)",
-    "bert": "text encoded (BERT)",
-    "vision": "face measured",
-    "audio": "voice measured",
-}
-"""How the funnel calls the segments that came through a step."""
 
 
 def dataset_section(data: AlignedDataset, store: FeatureStore, dataset: str) -> dict[str, Any]:
@@ -75,6 +67,13 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, dataset: str) -> 
 def dataset_notes(data: AlignedDataset, store: FeatureStore, steps: Sequence[Step]) -> list[str]:
     """What a reader should know before the figures."""
     notes = []
+    if source := store.source():
+        notes.append(f"Raw data: layout {source['layout']}, rows of {source['labels']}, splits by {source['splits']}.")
+    if source.get("untold"):
+        notes.append(
+            f"{source['untold']} segments came without a text: what is said in them is what "
+            f"{Transcriber().model} heard (faster-whisper), not a transcript by people."
+        )
     if not np.isfinite(data.labels).any():
         notes.append("The data set has no labels, so nothing is trained on it.")
     encoders = [store.recipe("bert", step.fingerprint)["encoder"] for step in steps if step.name == "bert"]
@@ -83,27 +82,21 @@ def dataset_notes(data: AlignedDataset, store: FeatureStore, steps: Sequence[Ste
     return notes
 
 
-def funnel_section(store: FeatureStore, steps: Sequence[Step], used: int) -> dict[str, Any]:
-    """How many rows of the label file came through each step, and why the others did not."""
+def funnel_section(store: FeatureStore, steps: Sequence[Step]) -> dict[str, Any]:
+    """How many rows of the labels reach each stage, and why the others do not."""
     segments = store.segments()
-    found = segment_states(store, segments, steps)
-    lost_at = Counter(state.step for state in found if state.name in ("failed", "pending"))
-    left = len(found) - sum(state.name == "excluded" for state in found)
-    stages = [("rows of the label file", len(found)), ("not excluded", left)]
-    for step in ("ingest", *(step.name for step in steps)):
-        left -= lost_at[step]
-        stages.append((STAGES[step], left))
-    stages.append(("used", used))
-    losses = Counter((s.step or "label file", s.reason or s.name) for s in found if s.name != "extracted")
-    create_table_artifact([{"stage": stage, "segments": count} for stage, count in stages], key="funnel")
+    states = segment_states(store, segments, steps)
+    found = funnel.make_funnel(segments, states)
+    create_table_artifact([{"stage": stage, "segments": n} for stage, n in found.reached.items()], key="funnel")
     return {
-        "funnel": figures.funnel(stages),
-        "losses": [{"count": count, "step": step, "reason": why} for (step, why), count in losses.most_common()],
+        "funnel": figures.funnel([(f"{stage}: {funnel.STAGES[stage]}", n) for stage, n in found.reached.items()]),
+        "losses": [{"count": n, "stage": stage, "reason": why} for (stage, why), n in found.lost.most_common()],
         "lost": [
             {"id": str(segment.id), "row": segment.row, "reason": state.reason, "message": state.message}
-            for segment, state in zip(segments, found, strict=True)
+            for segment, state in zip(segments, states, strict=True)
             if state.reason
         ],
+        "errata": store.source().get("errata", ()),
     }
 
 

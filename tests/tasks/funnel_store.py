@@ -36,6 +36,14 @@ def funnel_store(folder: Path, lost: dict[int, tuple[str, str]], segments: list[
 
 def table(count: int) -> list[Segment]:
     return [
-        Segment(SegmentId("v", str(row)), row, media=f"{row}.mp4", media_sha256=f"{row:064}", text=f"w{row}")
+        Segment(
+            SegmentId("v", str(row)),
+            row,
+            media=f"{row}.mp4",
+            media_sha256=f"{row:064}",
+            text=f"w{row}",
+            label=1.0,
+            split="train",
+        )
         for row in range(2, count + 2)
     ]

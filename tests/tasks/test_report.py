@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from storage.feature_store import FeatureStore
-from storage.schema import AlignedDataset
+from storage.schema import AlignedDataset, Failure
 from tasks.evaluate import Row, evaluate
 from tasks.report import report
 from tasks.train import train
 from tasks.validate import Check, Verdict
 from tests.browser import chromium
-from tests.tasks.funnel_store import HOSTILE, STEPS, funnel_store, table
+from tests.tasks.funnel_store import HOSTILE, RECIPES, STEPS, funnel_store, table
 from tests.tasks.labelled_data import labelled_data, publish
 
 pytestmark = [
@@ -144,6 +144,27 @@ def test_what_was_reported_is_not_drawn_again_and_what_is_new_is(prefect_server,
     assert path.stat().st_mtime_ns == written
     report.fn(*arguments, verdict(tmp_path, "A face is seen."), published, [], [], None, tmp_path / "report.html")
     assert "A face is seen." in path.read_text(encoding="utf-8")
+
+
+def test_where_the_rows_came_from_is_told_with_their_known_errors(prefect_server, tmp_path):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    erratum = {"video": "2WGyTLYerpo", "clip": "44", "what": HOSTILE, "action": "exclude", "label": "", "source": "it"}
+    source = {"layout": "CMU-MOSI", "labels": "labels.csd", "splits": "official folds of cmu-mosi", "untold": 3}
+    store.write_segments(table(3), source | {"errata": [erratum]})
+    rows = store.segments()
+    for step in STEPS:
+        failure = {step.key(row): Failure("no_face", "none") for row in rows}
+        if step.name == "words":
+            store.append_words(RECIPES["words"], failure)
+        else:
+            store.append(step.name, RECIPES[step.name], ("x",), failure)
+    empty = AlignedDataset((), (), np.zeros(0), (), np.zeros(1, np.int64), (), np.zeros(0), np.zeros(0), {}, {}, {})
+    dataset = store.write_aligned({"made": "of nothing"}, empty)
+    path = report.fn(store, dataset, STEPS, verdict(tmp_path), None, [], [], tmp_path, tmp_path / "report.html")
+    page = path.read_text(encoding="utf-8")
+    assert "Raw data: layout CMU-MOSI, rows of labels.csd, splits by official folds of cmu-mosi." in page
+    assert "3 segments came without a text" in page and "whisper-tiny.en" in page
+    assert "2WGyTLYerpo" in page and "exclude" in page and "&lt;script&gt;alert(1)" in page
 
 
 def test_a_row_that_is_lost_anew_is_in_the_report_though_the_data_set_is_the_same(prefect_server, tmp_path):

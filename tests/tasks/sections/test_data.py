@@ -19,16 +19,19 @@ def test_the_funnel_loses_no_segment(prefect_server, tmp_path):
     segments = table(9)
     segments[0] = replace(segments[0], failure=Failure("bad_id", "a path"))
     segments[1] = replace(segments[1], excluded="duplicate_row")
-    lost = {4: ("words", "silent"), 5: ("vision", "no_face"), 6: ("vision", "no_face")}
+    segments[8] = replace(segments[8], label=float("nan"))
+    lost = {4: ("words", "silent"), 5: ("vision", "no_face"), 6: ("vision", "no_face"), 7: ("audio", "truncated")}
     store = funnel_store(tmp_path, lost, segments)
-    section = funnel_section(store, STEPS, 4)
-    # rows, not excluded, found, words, glove, bert, vision, audio, used
-    assert [record["segments"] for record in section["funnel"].numbers] == [9, 8, 7, 6, 6, 6, 4, 4, 4]
-    assert {(loss["step"], loss["reason"]): loss["count"] for loss in section["losses"]} == {
-        ("label file", "duplicate_row"): 1,
-        ("ingest", "bad_id"): 1,
-        ("words", "silent"): 1,
-        ("vision", "no_face"): 2,
+    section = funnel_section(store, STEPS)
+    # labelled, found, decoded, aligned, faces, valid, used
+    assert [record["segments"] for record in section["funnel"].numbers] == [9, 7, 6, 5, 3, 3, 2]
+    assert {(loss["stage"], loss["reason"]): loss["count"] for loss in section["losses"]} == {
+        ("found", "duplicate_row"): 1,
+        ("found", "bad_id"): 1,
+        ("decoded", "truncated"): 1,
+        ("aligned", "silent"): 1,
+        ("faces", "no_face"): 2,
+        ("used", "no_label"): 1,
     }
     assert {entry["id"]: entry["reason"] for entry in section["lost"]} == {
         "v$_$2": "bad_id",
@@ -36,6 +39,7 @@ def test_the_funnel_loses_no_segment(prefect_server, tmp_path):
         "v$_$4": "silent",
         "v$_$5": "no_face",
         "v$_$6": "no_face",
+        "v$_$7": "truncated",
     }
 
 
