@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
 from cyclopts.validators import Number
@@ -53,6 +53,8 @@ def main() -> None:
 
 Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
 HOME = Path(".dmd")
+TextFeatures = Literal["glove", "bert"]
+Form = Literal["mmsa", "npz", "zarr", "huggingface"]
 DEFAULTS, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
 RETRAIN, DATA = RetrainParameters(), DataParameters()
 
@@ -171,6 +173,55 @@ def _train(run: TrainParameters) -> int:
         page = train_published(run)
     print(f"\nresults: {page}")
     return 0
+
+
+@app.command(name="import")
+def import_(
+    path: Path, *, dataset: str, text: TextFeatures = "glove", home: Home = HOME, store: str | None = None
+) -> int:
+    """Check a file or folder of features of the field and publish it as a data set.
+
+    Parameters
+    ----------
+    path
+        An .npz, a pickle of MMSA, MulT or MISA, a folder of .csd or of a file a split, or what `dmd export` wrote.
+    dataset
+        Name of the data set.
+    text
+        What the text features are.
+    store
+        URL of the store; by default a folder in HOME.
+    """
+    return run(
+        run=RunParameters(dataset=dataset, features=path, text=text, home=home, store=store, stop_after="validate")
+    )
+
+
+@app.command
+def export(
+    path: Path, *, format: Form, dataset: str, text: TextFeatures = "glove", home: Home = HOME, store: str | None = None
+) -> None:
+    """Write the data set that was published last to PATH, where there must be nothing yet.
+
+    Parameters
+    ----------
+    path
+        A file (mmsa, npz) or folder (zarr, huggingface).
+    format
+        What to write.
+    dataset
+        Name of the data set.
+    text
+        Which feature becomes the text of formats that have one text.
+    store
+        URL of the store; by default a folder in HOME.
+    """
+    from flows.train import published_data
+    from storage.interchange import formats
+
+    found, published = published_data(TrainParameters(dataset=dataset, home=home, store=store))
+    formats.write(found.aligned(published.fingerprint, at=published.snapshot), path, format, text)
+    print(f"{published.tag} written to {path}")
 
 
 @app.command

@@ -64,7 +64,7 @@ def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> 
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text, run.folds)
+        dataset = pack(store, steps, run.aligned) if raw else import_features(store, run.features, run.text, run.folds)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         return DataSet(dataset, steps, verdict, publish(store, dataset) if verdict.passed else None)
 

@@ -131,6 +131,9 @@ class RawParameters(DataParameters):
         None, description="BERT-family encoder; by default bert-base-uncased, else MiniLM."
     )
     frames_per_second: float | None = Field(None, gt=0, description="At most so many video frames; by default all.")
+    aligned: bool = Field(
+        True, description="Pool frames of face and voice into words; if not, models read them frame by frame."
+    )
     min_coverage: float = Field(0.95, ge=0, le=1, description="The least share of segments that must come through.")
     retry_failures: bool = Field(False, description="Try failed segments again.")
     segments: int = Field(60, ge=12, description="Segments of the sample corpus, where it is made.")
@@ -149,16 +152,18 @@ class RunParameters(RawParameters, TrainParameters):
     """One run of the pipeline: which data, how far, which models."""
 
     features: Path | None = Field(
-        None, description="A file of word-aligned features (.npz) to start from instead of raw video."
+        None,
+        description="A file or folder of features to start from instead of raw video: an .npz, a pickle of MMSA, MulT "
+        "or MISA, a folder of .csd, what `dmd export` wrote.",
     )
     stop_after: Stage = Field("train", description="The last stage to run.")
 
     @model_validator(mode="after")
     def _source(self) -> RunParameters:
         if self.raw is not None and self.features is not None:
-            raise ValueError("give either raw video (raw) or word-aligned features (features), not both")
+            raise ValueError("give either raw video (raw) or features (features), not both")
         if self.dataset != "sample" and self.raw is None and self.features is None:
-            raise ValueError(f"data set {self.dataset!r} needs raw (a folder of video) or features (a file)")
+            raise ValueError(f"data set {self.dataset!r} needs raw (a folder of video) or features (a file or folder)")
         return self
 
     @property

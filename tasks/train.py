@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dmd_model.batch import Samples
 
 log = logging.getLogger(__name__)
+MOST_FRAMES = 500
+"""Of longer unaligned sequences models read the beginning, as in the field's unaligned files (vision, MMSA)."""
 _EPOCHS = "epochs"
 _SMALL = 2000
 """Trainings of fewer segments, all together, are well under way before workers would have started for them."""
@@ -75,8 +77,9 @@ def train(
         return []
     code = digest(sorted(Path(dmd_model.__file__).parent.rglob("*.py")))  # other code makes other models
     definition = {"data": published.fingerprint, "text": text, "code": code}
+    overrides = frame_lengths(data, text)
     jobs = [
-        Job(model, seed, folder / model / fingerprint({"model": model, "seed": seed, **definition}))
+        Job(model, seed, folder / model / fingerprint({"model": model, "seed": seed, **definition}), overrides)
         for model in models
         for seed in seeds
     ]
@@ -171,6 +174,15 @@ def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -
         )
 
 
+def frame_lengths(data: AlignedDataset, text: str) -> dict[str, list[int]]:
+    """The setting by which models read unaligned features: how many frames of each; nothing for word-aligned ones."""
+    features = (text, "vision", "audio")
+    if not any(feature in data.frame_offsets for feature in features):
+        return {}
+    longest = [int(np.diff(data.feature_offsets(feature)).max(initial=1)) for feature in features]
+    return {"lengths": [min(max(count, 1), MOST_FRAMES) for count in longest]}
+
+
 def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
     """The labelled segments of one split, with ``text`` (glove or bert) as their text features.
 
@@ -178,15 +190,12 @@ def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
     """
     from dmd_model.batch import Samples, Sequences
 
-    chosen = np.flatnonzero((np.array(data.splits) == split) & np.isfinite(data.labels))
-    lengths = np.diff(data.offsets)[chosen]
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    rows = np.arange(offsets[-1]) + np.repeat(data.offsets[chosen] - offsets[:-1], lengths)
+    part = data.take(np.flatnonzero((np.array(data.splits) == split) & np.isfinite(data.labels)))
 
     def sequences(feature: str) -> Sequences:
-        if feature not in data.features:
-            return Sequences.absent(len(chosen))
-        return Sequences(data.features[feature][rows], offsets, data.masks[feature][rows], data.columns[feature])
+        if feature not in part.features:
+            return Sequences.absent(len(part.ids))
+        offsets = part.feature_offsets(feature)
+        return Sequences(part.features[feature], offsets, part.masks[feature], part.columns[feature])
 
-    ids = tuple(data.ids[place] for place in chosen)
-    return Samples(ids, data.labels[chosen], sequences(text), sequences("vision"), sequences("audio"))
+    return Samples(part.ids, part.labels, sequences(text), sequences("vision"), sequences("audio"))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tasks.figures import OTHER, SOFT, SPLIT_COLOURS, Drawing, canvas
 
 WORD = "#d9a940"
+
+
+class Track(NamedTuple):
+    """A feature column over one segment: when each value starts and ends, in seconds, and the values in [0, 1]."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    values: np.ndarray
 
 
 def funnel(stages: Sequence[tuple[str, int]]) -> Drawing:
@@ -77,9 +87,9 @@ def aligned_segment(
     sample_rate: int,
     faces: Sequence[tuple[float, np.ndarray]],
     words: Sequence[tuple[str, float, float]],
-    tracks: Mapping[str, np.ndarray],
+    tracks: Mapping[str, Track],
 ) -> Drawing:
-    """One segment along its time: faces, sound, words, and for each track one value a word (scaled to [0, 1])."""
+    """One segment along its time: faces, sound, words, and the tracks."""
     seconds = len(waveform) / sample_rate
     figure = Figure(figsize=(9.5, 4.2), layout="constrained")
     strip, sound, grid = figure.subplots(3, 1, sharex=True, height_ratios=(1.5, 1, 0.32 * max(2, len(tracks))))
@@ -89,16 +99,14 @@ def aligned_segment(
     strip.set(xlim=(0, seconds), ylim=(0, 1))
     strip.axis("off")
     _sound(sound, waveform, sample_rate, words)
-    _tracks(grid, seconds, words, tracks)
+    _tracks(grid, seconds, tracks)
     grid.set_xlabel("seconds from the segment's start")
-    numbers = [
-        {"word": text, "start": start, "end": end} | {name: track[place] for name, track in tracks.items()}
-        for place, (text, start, end) in enumerate(words)
-    ]
-    return Drawing(figure, numbers)
+    rows = [("word", start, end, text) for text, start, end in words]
+    rows += [(name, *cell) for name, track in tracks.items() for cell in zip(*track, strict=True)]
+    return Drawing(figure, [dict(zip(("track", "start", "end", "value"), row, strict=True)) for row in rows])
 
 
-def _sound(axes, waveform: np.ndarray, sample_rate: int, words: Sequence[tuple[str, float, float]]) -> None:
+def _sound(axes: Axes, waveform: np.ndarray, sample_rate: int, words: Sequence[tuple[str, float, float]]) -> None:
     """The waveform, with the words over their spans."""
     block = max(1, len(waveform) // 1500)
     trimmed = waveform[: len(waveform) // block * block].reshape(-1, block)
@@ -113,13 +121,13 @@ def _sound(axes, waveform: np.ndarray, sample_rate: int, words: Sequence[tuple[s
     axes.set_ylabel("sound")
 
 
-def _tracks(axes, seconds: float, words: Sequence[tuple[str, float, float]], tracks: Mapping[str, np.ndarray]) -> None:
-    """A row a track, a cell a word as wide as it lasts."""
-    edges = sorted({0.0, seconds, *(time for _, start, end in words for time in (start, end))})
+def _tracks(axes: Axes, seconds: float, tracks: Mapping[str, Track]) -> None:
+    """A row a track, a cell a value as wide as it lasts."""
+    edges = sorted({0.0, seconds, *(time for track in tracks.values() for time in (*track.starts, *track.ends))})
     middle = (np.array(edges[1:]) + np.array(edges[:-1])) / 2
     cells = np.full((len(tracks), len(middle)), np.nan)
     for row, track in enumerate(tracks.values()):
-        for (_, start, end), value in zip(words, track, strict=True):
+        for start, end, value in zip(*track, strict=True):
             cells[row, (middle >= start) & (middle < end)] = value
     axes.pcolormesh(edges, np.arange(len(tracks) + 1), cells, vmin=0, vmax=1, cmap="viridis")
     axes.set_yticks(np.arange(len(tracks)) + 0.5, list(tracks), fontsize=8)

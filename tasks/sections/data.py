@@ -49,7 +49,8 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, dataset: str) -> 
         {
             "name": name,
             "columns": values.shape[1],
-            "measured": float(data.masks[name].mean()) if data.words else 0.0,
+            "rows": "frames" if name in data.frame_offsets else "words",
+            "measured": float(data.masks[name].mean()) if len(values) else 0.0,
             "recipe": json.dumps(store.recipe(name, fingerprints[name])) if name in fingerprints else "imported",
         }
         for name, values in data.features.items()
@@ -130,16 +131,17 @@ def example_section(data: AlignedDataset, segments: Sequence[Segment], raw: Path
         "example": {
             "id": data.ids[place],
             "text": " ".join(data.words[rows]),
+            "rows": "frame" if "vision" in data.frame_offsets else "word",
             "label": float(data.labels[place]) if np.isfinite(data.labels[place]) else None,
         },
         "example_segment": figures.aligned_segment(
-            waveform, media.SAMPLE_RATE, pictures[:FACES], words, _tracks(data, rows)
+            waveform, media.SAMPLE_RATE, pictures[:FACES], words, _tracks(data, place)
         ),
     }
 
 
-def _tracks(data: AlignedDataset, rows: slice) -> dict[str, np.ndarray]:
-    """For face and voice, the columns that vary most for their range, scaled to [0, 1] over the data set."""
+def _tracks(data: AlignedDataset, place: int) -> dict[str, figures.Track]:
+    """Of one segment's face and voice, the columns that vary most for their range, scaled to [0, 1]."""
     tracks = {}
     for name in ("vision", "audio"):
         values, measured = data.features[name], data.masks[name]
@@ -147,6 +149,17 @@ def _tracks(data: AlignedDataset, rows: slice) -> dict[str, np.ndarray]:
         scaled = np.clip((values - low) / np.where(high > low, high - low, 1), 0, 1)
         scaled[~measured] = np.nan
         spread = np.where(high > low, np.nanstd(scaled, axis=0), 0)
+        rows = slice(*data.feature_offsets(name)[place : place + 2])
+        starts, ends = _times(data, name, rows)
         for column in np.argsort(-spread)[:TRACKS_PER_FEATURE]:
-            tracks[data.columns[name][column]] = scaled[rows, column]
+            tracks[data.columns[name][column]] = figures.Track(starts, ends, scaled[rows, column])
     return tracks
+
+
+def _times(data: AlignedDataset, name: str, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    """When the words, or the frames of an unaligned feature, start and end; a frame lasts until the next one."""
+    if name not in data.frame_offsets:
+        return data.starts[rows], data.ends[rows]
+    starts = data.frame_times[name][rows]
+    hop = np.median(np.diff(starts)) if len(starts) > 1 else 0.0
+    return starts, np.append(starts[1:], starts[-1:] + hop)

@@ -124,6 +124,25 @@ def test_other_eyes_measure_the_face_alone_and_the_old_ones_are_remembered(extra
     assert {step.name: home.store.done(step.name, step.fingerprint) for step in home.steps()} == before
 
 
+def test_frames_that_are_not_pooled_are_published_checked_trained_on_and_shown(extracted, tmp_path):
+    home = extracted.copy(tmp_path / "home")
+    assert home.run(aligned=False).is_completed()
+    data = home.store.aligned(home.store.published().fingerprint)
+    assert data.frame_offsets.keys() == {"vision", "audio"} and len(data.ids) == SEGMENTS
+    for name, times in data.frame_times.items():
+        first, stop = data.frame_offsets[name][:2]
+        assert stop - first > data.offsets[1] and (np.diff(times[first:stop]) > 0).all()
+    (result,) = home.results
+    config = json.loads(result.with_name("config.json").read_text())["config"]
+    assert config["lengths"][2] == min(500, np.diff(data.frame_offsets["audio"]).max())
+    page = home.page.read_text(encoding="utf-8")
+    assert_self_contained(page)
+    assert "% of frames" in page and "a value for each frame" in page
+    assert "was measured during at least 50% of the frames" in "".join(
+        path.read_text() for path in (home.folder / NAME / "docs" / "validations").glob("**/*.html")
+    )
+
+
 # Refused
 
 

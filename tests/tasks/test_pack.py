@@ -98,6 +98,20 @@ def test_packs_words_text_rows_and_pooled_frames(store, segments, monkeypatch):
     assert dataset.columns == COLUMNS
 
 
+def test_unaligned_frames_are_as_they_were_measured(store, segments):
+    fill(store, segments, {})
+    dataset = aligned_dataset(store, segments, WORDS, FEATURES, COLUMNS, aligned=False)
+    pooled = aligned_dataset(store, segments, WORDS, FEATURES, COLUMNS)
+    assert dataset.frame_offsets.keys() == {"vision"} and dataset.words == pooled.words
+    np.testing.assert_array_equal(dataset.features["glove"], pooled.features["glove"])
+    for index, of in enumerate(segments):
+        rows, frames = slice(*dataset.frame_offsets["vision"][index : index + 2]), vision_of(of)
+        np.testing.assert_array_equal(dataset.features["vision"][rows], frames.values)
+        np.testing.assert_array_equal(dataset.masks["vision"][rows], frames.mask)
+        np.testing.assert_array_equal(dataset.frame_times["vision"][rows], frames.times)
+    assert aligned_dataset(store, [], WORDS, FEATURES, COLUMNS, aligned=False).features["vision"].shape == (0, 3)
+
+
 def test_only_segments_whose_every_step_succeeded_are_extracted(store, segments):
     segments[5] = replace(segments[5], failure=Failure("missing_media", "no recording"))
     segments[4] = replace(segments[4], excluded="duplicate_row")
@@ -142,7 +156,8 @@ def test_recipe_changes_exactly_when_the_data_may(segments):
     names = {name([replace(first, **{field.strip(): value}), *rest]) for field, value in changes.items()}
     names |= {name(rest), name(segments[::-1]), name(words=Step("words", "0" * 16)), name(features=(GLOVE,))}
     names |= {name(features=(GLOVE, Step("vision", "0" * 16)))}
-    assert len(names | {name()}) == len(changes) + 6
+    names |= {fingerprint(recipe(segments, WORDS, FEATURES, aligned=False))}
+    assert len(names | {name()}) == len(changes) + 7
 
 
 def test_text_features_of_other_length_than_the_words_are_refused(store, segments):
