@@ -44,11 +44,16 @@ def place(samples: Samples, model: Model, device: torch.device) -> DeviceSamples
 
 @torch.inference_mode()
 def predict_placed(model: Model, data: DeviceSamples) -> np.ndarray:
-    """What the model gives, float32 [N] or [N, E], in the order of the data; batches are of segments of like length."""
+    """What the model gives, float32 [N] or [N, E], in the order of the data."""
     model.eval()
-    order = np.argsort(data.counts.max(axis=0), kind="stable")
-    batches = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
+    batches = in_batches(data)
     found = np.concatenate([model(data.batch(indices)).prediction.float().cpu().numpy() for indices in batches])
     predictions = np.empty_like(found)
-    predictions[order] = found
+    predictions[np.concatenate(batches)] = found
     return predictions
+
+
+def in_batches(data: DeviceSamples) -> list[np.ndarray]:
+    """Indices of all segments, once, in batches of segments of like length."""
+    order = np.argsort(data.counts.max(axis=0), kind="stable")
+    return [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dmd_model.config import ABLATIONS
 from dmd_model.registry import MODELS, check_name
 
 Stage = Literal["ingest", "align", "extract", "validate", "train"]
@@ -17,6 +18,8 @@ Stage = Literal["ingest", "align", "extract", "validate", "train"]
 Modality = Literal["text", "vision", "audio"]
 Device = Literal["auto", "cpu", "cuda"]
 FIRST_SEED = 1111
+GROUPS = {"all": list(MODELS), "ablations": ["dmd", *(f"dmd@{preset}" for preset in ABLATIONS)]}
+"""Several models under one name."""
 
 
 class DataParameters(BaseModel):
@@ -53,7 +56,10 @@ class TrainParameters(DataParameters):
     """Training on a data set that is published: which data, which models."""
 
     models: Annotated[list[str], Parameter(alias="--model")] = Field(
-        ["dmd"], min_length=1, description="Models to train, by name; `all` are DMD and its twelve baselines."
+        ["dmd"],
+        min_length=1,
+        description="Models to train, by name; `all` are DMD and its twelve baselines, "
+        "`ablations` DMD as it is and without each of its four parts.",
     )
     seeds: list[int] = Field(
         [1111, 1112, 1113], min_length=1, description="One training a model and seed; one number below 100: so many."
@@ -66,11 +72,10 @@ class TrainParameters(DataParameters):
     @field_validator("models")
     @classmethod
     def _known(cls, models: list[str]) -> list[str]:
-        if models == ["all"]:
-            return list(MODELS)
-        for model in models:
+        named = list(dict.fromkeys(model for name in models for model in GROUPS.get(name, [name])))
+        for model in named:
             check_name(model)
-        return models
+        return named
 
     @field_validator("seeds")
     @classmethod
@@ -82,7 +87,7 @@ class CompareParameters(TrainParameters):
     """The same, with every model and five seeds."""
 
     models: Annotated[list[str], Parameter(alias="--model")] = Field(
-        list(MODELS), min_length=1, description="Models to compare, by name, or `all`."
+        list(MODELS), min_length=1, description="Models to compare, by name; `all` and `ablations` name several."
     )
     seeds: list[int] = Field(
         [FIRST_SEED + number for number in range(5)],

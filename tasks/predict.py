@@ -32,7 +32,8 @@ MODALITIES = ("text", "vision", "audio")
 class PredictionError(Exception):
     """A video that cannot be predicted on; the message says why and what to do.
 
-    Reasons: ``not_trained``, ``imported_features``, ``not_word_aligned``, ``other_recipe``, and that of the first segment where all failed.
+    Reasons: ``not_trained``, ``imported_features``, ``not_word_aligned``, ``other_recipe``, and that of the first
+    segment where all failed.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -96,8 +97,8 @@ def training_of(store: FeatureStore, chosen: Ensemble) -> Training:
     if chosen.text == "pieces" or not made_of["aligned"]:
         raise PredictionError(
             "not_word_aligned",
-            f"{chosen.model} was trained on {'word pieces' if chosen.text == 'pieces' else 'frames'}, and a video is read "
-            "word by word: train it on a word-aligned data set with --text glove or bert",
+            f"{chosen.model} was trained on {'word pieces' if chosen.text == 'pieces' else 'frames'}, and a video is "
+            "read word by word: train it on a word-aligned data set with --text glove or bert",
         )
     recipes = {name: store.recipe(name, made_of["features"][name]) for name in made_of["features"]}
     tools = instruments_of(recipes)

@@ -37,7 +37,7 @@ def figures(page: str) -> list[ElementTree.Element]:
 def assert_self_contained(page: str) -> None:
     """Nothing is loaded from elsewhere, and the only links are within this data set's folder."""
     loaded = re.findall(r"""(?:\ssrc|xlink:href|\shref)\s*=\s*["']([^"']+)""", page) + re.findall(r"url\(([^)]+)", page)
-    assert loaded and all(re.match(r"#|data:image/|docs/|report\.html$", address) for address in loaded)
+    assert loaded and all(re.match(r"#|data:image/|docs/|report\.html$|report-figures/", address) for address in loaded)
     assert not re.search(r"<(script|link|iframe|object|embed|base)\b|@import", page)
 
 
@@ -56,8 +56,8 @@ def test_a_run_ends_with_a_self_contained_page_that_shows_everything(finished):
         "One segment, word by word",
     ):
         assert heading in page
-    # funnel, labels, lengths, boundaries, curves, edges, predictions, example
-    assert len(figures(page)) == 8
+    # funnel, labels, lengths, boundaries, curves, confusion, predictions, edges (2), unimodal heads, spaces, example
+    assert len(figures(page)) == 12
     assert all(len(list(figure.iter())) > 20 for figure in figures(page))
     assert f"{SEGMENTS} segments of 3 videos" in page
 

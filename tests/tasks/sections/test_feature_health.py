@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.feature_health import (
+from tasks.features import audio, vision
+from tasks.sections.feature_health import (
     BINS,
     MADE_TO_SHOW,
     SHOWN,
@@ -20,7 +21,6 @@ from tasks.feature_health import (
     segment_means,
     segments_of_several_faces,
 )
-from tasks.features import audio, vision
 from tests.tasks.labelled_data import labelled_data, unaligned_data
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
 from markupsafe import Markup
 
 from storage.schema import AlignedDataset
 from tasks.features import audio, vision
+from tasks.pages import render
 
-TEMPLATE = Path(__file__).parent / "templates" / "feature_health.html"
 BINS = 24
 PERCENTILES = (5, 50, 95)
 SHOWN = 15
@@ -66,9 +65,9 @@ def health_section(data: AlignedDataset, raw: Path | None) -> Markup:
         if name != "pieces"  # numbers of a vocabulary
     ]
     truth = raw / TRUTH if raw is not None else None
-    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return Markup(
-        template.render(
+        render(
+            "feature_health.html",
             features=features,
             shown=SHOWN,
             bins=BINS,
