@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from tasks.features import media
+from tasks.features import media, recording
 from tasks.features.media import MediaError
 
 
@@ -243,14 +243,14 @@ def test_an_interval_must_lie_in_the_recording(record, grays, tone, start, end):
 
 
 def test_a_segment_may_not_be_endless(record, grays, monkeypatch):
-    monkeypatch.setattr(media, "LONGEST_SEGMENT", 2.0)
+    monkeypatch.setattr(recording, "LONGEST_SEGMENT", 2.0)
     clip = record(pictures=grays)
     assert reason(media.frames, clip) == "too_long"
     assert len(list(media.frames(clip, 0.5, 2.0))) > 30
 
 
 def test_pictures_may_not_be_too_large(record, grays, monkeypatch):
-    monkeypatch.setattr(media, "LARGEST_PICTURE", 1000)
+    monkeypatch.setattr(recording, "LARGEST_PICTURE", 1000)
     assert reason(media.frames, record(pictures=grays)) == "too_large"
 
 
