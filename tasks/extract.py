@@ -24,6 +24,9 @@ from tasks.workers import Workers
 log = logging.getLogger(__name__)
 
 TEXT_FEATURES = ("glove", "bert")
+SEGMENT_SECONDS = 600.0
+"""The longest that one segment is measured, the loading of models included: a decoder that hangs is ended then."""
+
 COMMIT_SECONDS = 5.0
 """The most work, in seconds, that a killed run has to do again."""
 
@@ -73,10 +76,11 @@ def extract(
     step = Step(feature, fingerprint(recipe), instrument.columns)
     if retry_failures:
         store.forget_failures(feature, step.fingerprint)
+    segments = sorted(usable(store), key=lambda segment: (segment.media, segment.start))  # so each video is read once
     commit_missing(
         name=f"extract {feature}",
         done=store.done(feature, step.fingerprint),
-        arguments={step.key(segment): _arguments(feature, raw, segment) for segment in usable(store)},
+        arguments={step.key(segment): _arguments(feature, raw, segment) for segment in segments},
         measure=instrument.measure,
         commit=lambda results: store.append(feature, recipe, instrument.columns, results),
         workers=workers,
@@ -119,7 +123,7 @@ def commit_missing(
     last_commit = time.monotonic()
     with Progress(name, total=len(arguments), done=len(arguments) - len(missing)) as progress:
         try:
-            for key, result in workers.measure(measure, missing):
+            for key, result in workers.measure(measure, missing, SEGMENT_SECONDS):
                 uncommitted[key] = result
                 progress.advance()
                 if time.monotonic() - last_commit > COMMIT_SECONDS:

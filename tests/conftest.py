@@ -1,5 +1,10 @@
 """What every test may use."""
 
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,9 +53,33 @@ def prefect_server(tmp_path_factory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def scheduler() -> Iterator[str]:
-    """The address of a Dask scheduler with two workers, which keep their models from test to test."""
-    from distributed import LocalCluster
+def scheduler(tmp_path_factory) -> Iterator[str]:
+    """The address of a Dask scheduler with two workers, which keep their models from test to test.
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
-        yield cluster.scheduler_address
+    Started from the command line, as on a cluster.
+    """
+    file = tmp_path_factory.mktemp("dask") / "scheduler.json"
+    commands = [
+        "scheduler --host 127.0.0.1 --port 0 --no-dashboard --no-show".split(),
+        *["worker --nthreads 1 --no-dashboard --death-timeout 60 --local-directory".split() + [str(file.parent)]] * 2,
+    ]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{command[0]}", *command[1:], "--scheduler-file", str(file)],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for command in commands
+    ]
+    try:
+        while not file.exists():
+            assert processes[0].poll() is None, "the scheduler did not start"
+            time.sleep(0.1)
+        yield json.loads(file.read_text())["address"]
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+        for process in processes:
+            process.wait(timeout=30)

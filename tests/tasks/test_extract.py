@@ -69,9 +69,10 @@ def letters(tmp_path) -> Letters:
     return Letters(tmp_path / "calls")
 
 
-@pytest.fixture(scope="module")
-def workers(scheduler) -> Iterator[Workers]:
-    with Workers(scheduler) as workers:
+@pytest.fixture(scope="module", params=["workers of our own", "a running scheduler"])
+def workers(request) -> Iterator[Workers]:
+    own = request.param == "workers of our own"
+    with Workers(None if own else request.getfixturevalue("scheduler")) as workers:
         yield workers
 
 
