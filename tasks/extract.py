@@ -127,8 +127,9 @@ def commit_missing(
                 uncommitted[key] = result
                 progress.advance()
                 if time.monotonic() - last_commit > COMMIT_SECONDS:
-                    commit(uncommitted)
-                    uncommitted, last_commit = {}, time.monotonic()
+                    measured, uncommitted = uncommitted, {}  # so that nothing is committed again after a Ctrl-C
+                    commit(measured)
+                    last_commit = time.monotonic()
         finally:
             if uncommitted:
                 commit(uncommitted)

@@ -21,9 +21,13 @@ from distributed.scheduler import KilledWorker
 
 from storage.schema import Failure
 from tasks.assets import AssetError
+from tasks.processes import die_with_parent
 
 TRIES = 2
 """How often a segment may cost a worker its life before it is given up."""
+
+ANSWER_SECONDS = 30.0
+"""How long a scheduler may not answer."""
 
 PATIENCE = 60.0
 """Seconds without any worker after which there are none to be had."""
@@ -63,7 +67,7 @@ class Workers:
                 silence_logs=logging.ERROR,
             )
         try:
-            client = Client(self._cluster or self.address, timeout="30s", set_as_default=False)
+            client = Client(self._cluster or self.address, timeout=ANSWER_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise WorkersError(f"no Dask scheduler answers at {self.address}: is it running there?") from error
         if self._cluster is not None:
@@ -214,6 +218,7 @@ class _EndsWithUs(WorkerPlugin):
 
     def setup(self, worker) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        die_with_parent(signal.SIGKILL)  # Dask's own watch over the parent needs a worker that runs Python
         atexit.register(os._exit, 0)  # the libraries take seconds to be taken apart, and nothing is left to be saved
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,32 +55,33 @@ def prefect_server(tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def scheduler(tmp_path_factory) -> Iterator[str]:
-    """The address of a Dask scheduler with two workers, which keep their models from test to test.
+    """The address of a Dask scheduler with two workers, which keep their models from test to test."""
+    with dask_processes(tmp_path_factory.mktemp("dask")) as (address, _):
+        yield address
 
-    Started from the command line, as on a cluster.
-    """
-    file = tmp_path_factory.mktemp("dask") / "scheduler.json"
-    commands = [
-        "scheduler --host 127.0.0.1 --port 0 --no-dashboard --no-show".split(),
-        *["worker --nthreads 1 --no-dashboard --death-timeout 60 --local-directory".split() + [str(file.parent)]] * 2,
-    ]
+
+@contextmanager
+def dask_processes(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """A scheduler and two workers, started from the command line as on a cluster: the address, and their processes."""
+    file = folder / "scheduler.json"
+    scheduler = "scheduler --host 127.0.0.1 --port 0 --no-dashboard --no-show".split()
+    worker = f"worker --nthreads 1 --no-dashboard --death-timeout 60 --local-directory {folder}".split()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{command[0]}", *command[1:], "--scheduler-file", str(file)],
+            [sys.executable, "-m", f"distributed.cli.dask_{command}", *options, "--scheduler-file", str(file)],
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for command in commands
+        for command, *options in (scheduler, worker, worker)
     ]
     try:
         while not file.exists():
             assert processes[0].poll() is None, "the scheduler did not start"
             time.sleep(0.1)
-        yield json.loads(file.read_text())["address"]
+        yield json.loads(file.read_text())["address"], processes
     finally:
-        for process in reversed(processes):
-            process.terminate()
         for process in processes:
-            process.wait(timeout=30)
+            process.kill()  # what they started ends with them
+            process.wait()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from tasks import workers as workers_module
 from tasks.assets import AssetError
 from tasks.features.media import MediaError
 from tasks.workers import Runs, Workers, WorkersError
+from tests.conftest import REPOSITORY, dask_processes
 
 
 def work(value: str, folder: Path) -> str:
@@ -57,8 +60,8 @@ def outcomes(workers: Workers, folder: Path, *values: str, time_limit: float = m
 
 def left_of(started: set[psutil.Process]) -> list[psutil.Process]:
     """Those that do not end; multiprocessing keeps one for itself, which ends with the interpreter."""
-    _, alive = psutil.wait_procs(started, timeout=20)
-    return [process for process in alive if "resource_tracker" not in " ".join(process.cmdline())]
+    ours = [process for process in started if process.is_running() and "resource_tracker" not in str(process.cmdline())]
+    return psutil.wait_procs(ours, timeout=20)[1]
 
 
 def test_errors_become_failures_and_the_others_come_through(workers, tmp_path):
@@ -103,7 +106,22 @@ def test_a_scheduler_that_was_running_before_is_left_running(scheduler, tmp_path
         assert outcomes(workers, tmp_path, "b") == {"b": "B"}
 
 
-def test_a_scheduler_without_workers_or_one_that_ends_is_a_sentence(tmp_path, monkeypatch):
+def test_a_scheduler_that_is_killed_is_a_sentence_and_what_was_measured_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers_module, "ANSWER_SECONDS", 5.0)
+    found = []
+    with (
+        dask_processes(tmp_path) as (address, (scheduler, *_)),
+        Workers(address) as workers,
+        pytest.raises(WorkersError, match=f"the Dask scheduler at {address} is gone"),
+    ):
+        for outcome in workers.measure(work, {value: (value, tmp_path) for value in ("a", "b", "endless")}):
+            found.append(outcome)
+            if len(found) == 2:
+                scheduler.kill()
+    assert dict(found) == {"a": "A", "b": "B"}
+
+
+def test_a_scheduler_without_workers_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(workers_module, "PATIENCE", 2.0)
     with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
         with Workers(cluster.scheduler_address) as workers, pytest.raises(WorkersError, match="start some there"):
@@ -126,6 +144,37 @@ def test_workers_end_with_us_when_we_fail(tmp_path):
     with pytest.raises(AssetError), Workers() as workers:
         outcomes(workers, tmp_path, "unfetched")
     assert not left_of(set(psutil.Process().children(recursive=True)) - before)
+
+
+MEASURING = """
+import sys
+from pathlib import Path
+from tasks.workers import Workers
+from tests.tasks.test_workers import work
+
+if __name__ == "__main__":
+    with Workers() as workers:
+        for _ in workers.measure(work, {value: (value, Path()) for value in ("a", sys.argv[1])}):
+            print(flush=True)
+"""
+
+
+@pytest.mark.parametrize("value", ["endless", "endless, and keeps Python for itself"])
+def test_workers_end_with_us_when_we_are_killed(tmp_path, value):
+    (tmp_path / "measuring.py").write_text(MEASURING)
+    process = subprocess.Popen(
+        [sys.executable, "measuring.py", value],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > 1
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
 
 
 @given(st.integers(0, 60), st.integers(1, 8), st.randoms())
