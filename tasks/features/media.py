@@ -183,7 +183,7 @@ def _continuous_runs(decoded: Iterator[tuple[float, av.AudioFrame]]) -> Iterator
             run = []
         if not run:
             begin, resampled = time, _format(frame)
-            resampler = av.AudioResampler("fltp", frame.layout, SAMPLE_RATE)
+            resampler = av.AudioResampler("flt", frame.layout, SAMPLE_RATE)
         run += _mono(resampler, frame)
         expected = time + frame.samples / frame.sample_rate
     if run:
@@ -197,6 +197,7 @@ def _format(frame: av.AudioFrame) -> tuple[str, str, int]:
 def _mono(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[np.ndarray]:
     """float32 [samples] at 16 kHz, some: the mean of the channels (FFmpeg's own downmix of floats may exceed 1).
 
-    With None, what the filter still holds.
+    With None, what the filter still holds. Channels are interleaved, because PyAV reads past the planes of 8 or more.
     """
-    return [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame)]
+    pieces = resampler.resample(frame)
+    return [piece.to_ndarray().reshape(-1, piece.layout.nb_channels).mean(axis=1) for piece in pieces]

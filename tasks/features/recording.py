@@ -93,7 +93,7 @@ class Reader:
         self.container, self.stream = container, stream
         self.ended = False
         self._fresh = True
-        self._done = 0.0  # seconds: until here, all frames were given
+        self._passed = -math.inf  # seconds: when the last frame begins that was given or left out
         self._covered = 0.0  # seconds: until here, a decoded frame is shown or heard
         self._damaged = 0  # packets since the last frame that needs no other
         self._ahead: tuple[float, av.VideoFrame | av.AudioFrame] | None = None
@@ -107,13 +107,13 @@ class Reader:
 
     def is_before(self, start: float) -> bool:
         """Whether reading on leads to ``start``, and no later than a seek would."""
-        if start < self._done:
+        if start <= self._passed:
             return False
         index, unit = self.stream.index_entries, self.stream.time_base
         nearest = index.search_timestamp(round((start - _MARGINS[0] + _origin(self.container)) / unit))
         if nearest < 0 or self.container.format.name not in _INDEXED:
             return True
-        return float(index[nearest].timestamp * unit) - _origin(self.container) <= self._done
+        return float(index[nearest].timestamp * unit) - _origin(self.container) <= self._passed
 
     def between(self, start: float, end: float) -> Iterator[tuple[float, av.VideoFrame | av.AudioFrame]]:
         """(seconds from ``start``, frame) of every frame that overlaps the interval, in the order of presentation.
@@ -129,8 +129,9 @@ class Reader:
             self._ahead = None
             time, frame = found
             if time >= end:
-                self._ahead, self._done = found, end
+                self._ahead = found
                 break
+            self._passed = max(self._passed, time)
             if time - start > LONGEST_SEGMENT:
                 raise _too_long(self.container)
             if time <= start and (self.stream.type == "audio" or frame.key_frame):
