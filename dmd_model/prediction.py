@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from dmd_model.batch import DataError, DeviceSamples, Samples
-from dmd_model.checkpoint import Trained
 from dmd_model.config import Training
+from dmd_model.model import Model
 
 _BATCH = 128
 
 
-def predict(trained: Trained, samples: Samples) -> np.ndarray:
+def predict(model: Model, samples: Samples) -> np.ndarray:
     """Predictions float32 [N] of a trained model, in the order of ``samples``; labels are not looked at.
 
     Of E emotions, the probability of each, [N, E]. Raises DataError on bad samples and on columns that are not those
     the model was trained on.
     """
     samples.check()
-    for modality, names in trained.run.columns.items():
+    for modality, names in model.run.columns.items():
         if samples.columns[modality] != names:
             raise DataError(f"{modality}: the columns are not those the model was trained on ({len(names)}, from "
                             f"{names[0]} to {names[-1]})")  # fmt: skip
-    device = next(trained.model.parameters()).device
-    placed = place(trained.run.standardiser(samples), trained.model, device)
-    return readable(predict_placed(trained.model, placed), trained.run.training)
+    device = next(model.parameters()).device
+    placed = place(model.run.standardiser(samples), model, device)
+    return readable(predict_placed(model, placed), model.run.training)
 
 
 def readable(predictions: np.ndarray, training: Training) -> np.ndarray:
@@ -34,14 +33,14 @@ def readable(predictions: np.ndarray, training: Training) -> np.ndarray:
     return training.from_model(predictions) if predictions.ndim == 1 else 1 / (1 + np.exp(-predictions))
 
 
-def place(samples: Samples, model: nn.Module, device: torch.device) -> DeviceSamples:
+def place(samples: Samples, model: Model, device: torch.device) -> DeviceSamples:
     """Samples on a device, as long as the model takes them."""
     fixed = model.fixed_lengths
     return DeviceSamples(samples, fixed or model.config.lengths, fixed is not None, device)
 
 
 @torch.inference_mode()
-def predict_placed(model: nn.Module, data: DeviceSamples) -> np.ndarray:
+def predict_placed(model: Model, data: DeviceSamples) -> np.ndarray:
     """What the model gives, float32 [N] or [N, E], in the order of the data; batches are of segments of like length."""
     model.eval()
     order = np.argsort(data.counts.max(axis=0), kind="stable")

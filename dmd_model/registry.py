@@ -1,11 +1,7 @@
 """Every model by name, one line each; ``name`` is a model with its first preset, ``name@preset`` with another.
 
-A model is an ``nn.Module`` that is made of ``(config, columns)``, a frozen dataclass and the number of columns of text,
-vision and audio. Its class has ``PRESETS``, preset -> (config, Training); the config has ``lengths``, the longest
-sequence of each modality. ``fixed_lengths`` are lengths that every batch must be padded to, or None. ``forward(batch)``
-returns an object with ``prediction`` [B], and ``losses(output, labels)`` named terms, ``total`` among them.
-
-A model's module, and PyTorch with it, is imported when the model is configured, not when its name is looked up.
+What a model is says :class:`dmd_model.model.Model`. Its module, and PyTorch with it, is imported when the model is
+configured, not when its name is looked up.
 """
 
 from __future__ import annotations
@@ -16,9 +12,8 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from dmd_model.config import Training
+    from dmd_model.model import Model
 
 MODELS = {
     "dmd": "dmd_model.dmd:DMD",
@@ -65,7 +60,7 @@ def configure(name: str, overrides: Mapping[str, object] | None = None) -> tuple
     )
 
 
-def model_class(name: str) -> type[nn.Module]:
+def model_class(name: str) -> type[Model]:
     """The class of a model of the registry; raises ValueError on one that there is not."""
     check_name(name)
     module, _, attribute = MODELS[name.partition("@")[0]].partition(":")

@@ -16,6 +16,7 @@ from tasks.pack import pack
 from tasks.report import report
 from tasks.sample import make_sample
 from tasks.train import train
+from tasks.transcribe import transcribe
 from tasks.validate import publish, refuse, validate
 from tasks.workers import Workers
 
@@ -33,7 +34,7 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text)
+        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text, run.folds)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         published = publish(store, dataset) if verdict.passed else None
     runs, rows = [], []
@@ -46,11 +47,12 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
 
 
 def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list[Step]:
-    """Ingest the label file, align its words and extract every feature, as far as the run goes."""
-    ingest(store, raw, run.folder / "inventory.json")
+    """Ingest the labels, transcribe what has no text, align words, extract every feature, as far as the run goes."""
+    ingest(store, raw, run.folder / "inventory.json", run.folds, run.errata)
     steps = []
     with Workers(run.dask) as workers:
         if run.reaches("align"):
+            transcribe(store, workers, raw, run.retry_failures)
             steps.append(align(store, workers, raw, run.trusts_word_times, run.retry_failures))
         if run.reaches("extract"):
             for feature, instrument in instruments(run.text_encoder, run.frames_per_second).items():

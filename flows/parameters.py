@@ -94,10 +94,21 @@ class RunParameters(TrainParameters):
     """One run of the pipeline: which data, how far, which models."""
 
     raw: Path | None = Field(
-        None, description="Folder with `label.csv` and `Raw/<video_id>/<clip_id>.mp4`. Not needed for `sample`."
+        None,
+        description="Folder of video: your own, or a copy of CMU-MOSI or CMU-MOSEI (docs/own-data.md). "
+        "Not needed for `sample`.",
     )
     features: Path | None = Field(
         None, description="A file of word-aligned features (.npz) to start from instead of raw video."
+    )
+    folds: Literal["cmu-mosi", "cmu-mosei"] | None = Field(
+        None,
+        description="Split videos by the official folds of this data set. By default as the labels say; where they do "
+        "not, by the official folds of CMU-MOSI or CMU-MOSEI if it is one of these, else 70 : 10 : 20 by hash of the "
+        "video id.",
+    )
+    errata: bool = Field(
+        True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI (raw video)."
     )
     stop_after: Stage = Field("train", description="The last stage to run.")
     dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")

@@ -34,8 +34,8 @@ class Word:
     """One spoken token of a segment.
 
     ``start`` and ``end`` are seconds from the segment's start. ``confidence`` is in [0, 1]. ``source`` says where
-    the times come from: ``given`` (by the data set), ``aligned`` (forced alignment) or ``interpolated`` (between
-    its neighbours, because it could not be aligned).
+    the times come from: ``given`` (by the data set), ``aligned`` (forced alignment), ``interpolated`` (between
+    its neighbours, because it could not be aligned) or ``transcribed`` (by speech recognition, as the word itself).
     """
 
     text: str

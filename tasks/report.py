@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,13 +20,14 @@ from prefect.cache_policies import NO_CACHE
 from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset, fingerprint
 from storage.segments import Segment
-from tasks import figures
+from tasks import figures, funnel
 from tasks.align import forced_against_given
 from tasks.evaluate import METRICS, Row, read_result
 from tasks.extract import Step, segment_states
 from tasks.features import media
 from tasks.files import digest, write_text
 from tasks.labels import SPLITS
+from tasks.transcribe import Transcriber
 from tasks.validate import Verdict
 
 log = logging.getLogger(__name__)
@@ -35,15 +35,6 @@ log = logging.getLogger(__name__)
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 FACES = 10
 TRACKS_PER_FEATURE = 4
-STAGES = {
-    "ingest": "recording found",
-    "words": "words aligned",
-    "glove": "words looked up (GloVe)",
-    "bert": "text encoded (BERT)",
-    "vision": "face measured",
-    "audio": "voice measured",
-}
-"""How the funnel calls the segments that came through a step."""
 
 
 @task(cache_policy=NO_CACHE)
@@ -67,8 +58,9 @@ def report(
     states = segment_states(store, segments, steps)
     case = fingerprint(
         {
-            "code": digest([Path(__file__), Path(figures.__file__), TEMPLATE]),
+            "code": digest([Path(__file__), Path(figures.__file__), Path(funnel.__file__), TEMPLATE]),
             "data": dataset,
+            "source": store.source(),
             "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
             "checks": [check.sentence for check in verdict.checks] if verdict else [],
             "published": published and published.snapshot,
@@ -83,7 +75,7 @@ def report(
     with figures.style():
         sections = dataset_section(data, store, dataset) | results_section(data, rows, runs)
         if raw is not None:
-            sections |= funnel_section(store, steps, len(data.ids))
+            sections |= funnel_section(store, steps)
             sections |= boundaries_section(forced_against_given(store, steps[0]))
             sections |= example_section(data, store.segments(), raw) if data.ids else {}
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -142,6 +134,13 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, dataset: str) -> 
 def _notes(data: AlignedDataset, store: FeatureStore, steps: Sequence[Step]) -> list[str]:
     """What a reader should know before the figures."""
     notes = []
+    if source := store.source():
+        notes.append(f"Raw data: layout {source['layout']}, rows of {source['labels']}, splits by {source['splits']}.")
+    if source.get("untold"):
+        notes.append(
+            f"{source['untold']} segments came without a text: what is said in them is what "
+            f"{Transcriber().model} heard (faster-whisper), not a transcript by people."
+        )
     if not np.isfinite(data.labels).any():
         notes.append("The data set has no labels, so nothing is trained on it.")
     encoders = [store.recipe("bert", step.fingerprint)["encoder"] for step in steps if step.name == "bert"]
@@ -150,27 +149,22 @@ def _notes(data: AlignedDataset, store: FeatureStore, steps: Sequence[Step]) -> 
     return notes
 
 
-def funnel_section(store: FeatureStore, steps: Sequence[Step], used: int) -> dict[str, Any]:
-    """How many rows of the label file came through each step, and why the others did not."""
+def funnel_section(store: FeatureStore, steps: Sequence[Step]) -> dict[str, Any]:
+    """How many rows of the labels reach each stage, and why the others do not."""
     segments = store.segments()
-    found = segment_states(store, segments, steps)
-    lost_at = Counter(state.step for state in found if state.name in ("failed", "pending"))
-    left = len(found) - sum(state.name == "excluded" for state in found)
-    stages = [("rows of the label file", len(found)), ("not excluded", left)]
-    for step in ("ingest", *(step.name for step in steps)):
-        left -= lost_at[step]
-        stages.append((STAGES[step], left))
-    stages.append(("used", used))
-    losses = Counter((s.step or "label file", s.reason or s.name) for s in found if s.name != "extracted")
-    create_table_artifact([{"stage": stage, "segments": count} for stage, count in stages], key="funnel")
+    states = segment_states(store, segments, steps)
+    found = funnel.make_funnel(segments, states)
+    create_table_artifact([{"stage": stage, "segments": n} for stage, n in found.reached.items()], key="funnel")
+    stages = [(f"{stage}: {funnel.STAGES[stage]}", n) for stage, n in found.reached.items()]
     return {
         "funnel_figure": figures.funnel(stages),
-        "losses": [{"count": count, "step": step, "reason": why} for (step, why), count in losses.most_common()],
+        "losses": [{"count": n, "stage": stage, "reason": why} for (stage, why), n in found.lost.most_common()],
         "lost": [
             {"id": str(segment.id), "row": segment.row, "reason": state.reason, "message": state.message}
-            for segment, state in zip(segments, found, strict=True)
+            for segment, state in zip(segments, states, strict=True)
             if state.reason
         ],
+        "errata": store.source().get("errata", ()),
     }
 
 

@@ -266,7 +266,7 @@ def test_real_features_are_imported_and_learnt_from(shared_data, prefect_server,
     by_split = {
         split: {v for v, s in zip(data.videos, data.splits, strict=True) if s == split} for split in data.splits
     }
-    assert {split: len(videos) for split, videos in by_split.items()} == {"train": 7, "valid": 1, "test": 2}
+    assert {split: len(videos) for split, videos in by_split.items()} == {"train": 6, "valid": 3, "test": 1}
     (result,) = home.results
     assert set(json.loads(result.read_text())["predictions"]["test"]) == {
         name for name, split in zip(data.ids, data.splits, strict=True) if split == "test"

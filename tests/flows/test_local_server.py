@@ -61,8 +61,11 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
             "train": {"run": {}},
             "compare": {"run": {"models": ["all"], "seeds": [5]}},
         }
-        assert all(entry["work_pool_name"] == local_server.POOL for entry in deployments)
-        assert dmd("status", "--home", str(home)).count("running, process") == 2
+        pools = {entry["name"]: entry["work_pool_name"] for entry in deployments}
+        assert pools == {"full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu"}
+        found = requests.post(f"{api}/work_pools/filter", json={}, timeout=10).json()
+        assert {pool["name"]: pool["concurrency_limit"] for pool in found} == local_server.POOLS
+        assert dmd("status", "--home", str(home)).count("running, process") == 3
         with pytest.raises(ServerError, match="already up"):
             local_server.up(home, port)
 

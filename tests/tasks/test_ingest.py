@@ -14,26 +14,8 @@ import pytest
 
 from storage.schema import Word
 from tasks import ingest
-from tasks.ingest import read_segments
 from tasks.labels import LabelError
-
-HEADER = "video_id,clip_id,text\n"
-
-
-def corpus(raw: Path, *names: str, rows: str = "") -> Path:
-    """A raw folder with media of a few bytes (each its own name), last changed long ago."""
-    for name in names:
-        path = raw / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-        os.utime(path, (1e9, 1e9))
-    if rows:
-        (raw / "label.csv").write_text(HEADER + rows)
-    return raw
-
-
-def failures(segments) -> dict[str, str]:
-    return {str(segment.id): segment.failure.reason for segment in segments if segment.failure}
+from tests.tasks.raw_folders import corpus, failures, read_segments
 
 
 @pytest.mark.parametrize("root", ["Raw/", ""])
@@ -62,7 +44,7 @@ def test_missing_and_ambiguous_media_fail_and_the_rest_goes_on(tmp_path):
     )
     segments = read_segments(raw)
     assert failures(segments) == {"v$_$2": "ambiguous_media", "v$_$3": "missing_media", "v$_$4": "missing_media"}
-    assert segments[2].failure.message.startswith("row 4, column clip_id: ")
+    assert segments[2].failure.message.startswith("row 4: no recording v/3.mp4")
 
 
 def test_ids_never_walk(tmp_path):

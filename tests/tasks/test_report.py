@@ -61,7 +61,15 @@ def funnel_store(folder: Path, lost: dict[int, tuple[str, str]], segments: list[
 
 def table(count: int) -> list[Segment]:
     return [
-        Segment(SegmentId("v", str(row)), row, media=f"{row}.mp4", media_sha256=f"{row:064}", text=f"w{row}")
+        Segment(
+            SegmentId("v", str(row)),
+            row,
+            media=f"{row}.mp4",
+            media_sha256=f"{row:064}",
+            text=f"w{row}",
+            label=1.0,
+            split="train",
+        )
         for row in range(2, count + 2)
     ]
 
@@ -124,18 +132,21 @@ def test_the_funnel_loses_no_segment(prefect_server, tmp_path):
     segments = table(9)
     segments[0] = replace(segments[0], failure=Failure("bad_id", "a path"))
     segments[1] = replace(segments[1], excluded="duplicate_row")
-    lost = {4: ("words", "silent"), 5: ("vision", "no_face"), 6: ("vision", "no_face")}
+    segments[8] = replace(segments[8], label=float("nan"))
+    lost = {4: ("words", "silent"), 5: ("vision", "no_face"), 6: ("vision", "no_face"), 7: ("audio", "truncated")}
     store = funnel_store(tmp_path, lost, segments)
     with figures.style():
-        section = funnel_section(store, STEPS, 4)
+        section = funnel_section(store, STEPS)
     drawn = [int(text) for text in re.findall(r">\s*(\d+)</text>", section["funnel_figure"])]
-    # rows, not excluded, found, words, glove, bert, vision, audio, used
-    assert drawn == [9, 8, 7, 6, 6, 6, 4, 4, 4]
-    assert {(loss["step"], loss["reason"]): loss["count"] for loss in section["losses"]} == {
-        ("label file", "duplicate_row"): 1,
-        ("ingest", "bad_id"): 1,
-        ("words", "silent"): 1,
-        ("vision", "no_face"): 2,
+    # labelled, found, decoded, aligned, faces, valid, used
+    assert drawn == [9, 7, 6, 5, 3, 3, 2]
+    assert {(loss["stage"], loss["reason"]): loss["count"] for loss in section["losses"]} == {
+        ("found", "duplicate_row"): 1,
+        ("found", "bad_id"): 1,
+        ("decoded", "truncated"): 1,
+        ("aligned", "silent"): 1,
+        ("faces", "no_face"): 2,
+        ("used", "no_label"): 1,
     }
     assert {entry["id"]: entry["reason"] for entry in section["lost"]} == {
         "v$_$2": "bad_id",
@@ -143,7 +154,29 @@ def test_the_funnel_loses_no_segment(prefect_server, tmp_path):
         "v$_$4": "silent",
         "v$_$5": "no_face",
         "v$_$6": "no_face",
+        "v$_$7": "truncated",
     }
+
+
+def test_where_the_rows_came_from_is_told_with_their_known_errors(prefect_server, tmp_path):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    erratum = {"video": "2WGyTLYerpo", "clip": "44", "what": HOSTILE, "action": "exclude", "label": "", "source": "it"}
+    source = {"layout": "CMU-MOSI", "labels": "labels.csd", "splits": "official folds of cmu-mosi", "untold": 3}
+    store.write_segments(table(3), source | {"errata": [erratum]})
+    rows = store.segments()
+    for step in STEPS:
+        failure = {step.key(row): Failure("no_face", "none") for row in rows}
+        if step.name == "words":
+            store.append_words(RECIPES["words"], failure)
+        else:
+            store.append(step.name, RECIPES[step.name], ("x",), failure)
+    empty = AlignedDataset((), (), np.zeros(0), (), np.zeros(1, np.int64), (), np.zeros(0), np.zeros(0), {}, {}, {})
+    dataset = store.write_aligned({"made": "of nothing"}, empty)
+    path = report.fn(store, dataset, STEPS, verdict(tmp_path), None, [], [], tmp_path, tmp_path / "report.html")
+    page = path.read_text(encoding="utf-8")
+    assert "Raw data: layout CMU-MOSI, rows of labels.csd, splits by official folds of cmu-mosi." in page
+    assert "3 segments came without a text" in page and "whisper-tiny.en" in page
+    assert "2WGyTLYerpo" in page and "exclude" in page and "&lt;script&gt;alert(1)" in page
 
 
 def test_a_row_that_is_lost_anew_is_in_the_report_though_the_data_set_is_the_same(prefect_server, tmp_path):
