@@ -15,7 +15,7 @@ test: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 12) or sys.exit("dmd needs Python 3.11 or 3.12, and $(PYTHON) is %d.%d: try make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[sample,search,test]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[onnx,sample,search,test,transcribe]'
 	touch $@
 
 clean:

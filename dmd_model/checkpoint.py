@@ -27,9 +27,11 @@ import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from dmd_model.batch import Standardiser
+from dmd_model.model import Model
+from dmd_model.model_card import model_card
 from dmd_model.registry import configure, model_class
 from dmd_model.text_encoder import FineTuned, TextEncoder
 
@@ -53,7 +55,7 @@ class Run:
     standardiser: Standardiser
     text_encoder: TextEncoder | None = None
 
-    def build(self) -> nn.Module:
+    def build(self) -> Model:
         """The model with the weights that the random state gives it, behind its text encoder if it has one."""
         text, vision, audio = (len(names) for names in self.columns.values())
         if self.text_encoder is None:
@@ -81,14 +83,6 @@ class Run:
         return cls(record["model"], config, training, seed, columns, data, Standardiser(**arrays), encoder)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A model with its selected weights, in evaluation mode, and the run that made it."""
-
-    model: nn.Module
-    run: Run
-
-
 def claim(folder: Path, run: Run) -> None:
     """Make ``folder`` the run's own. Raises CheckpointError, and changes nothing, where it holds another run."""
     record = json.loads(json.dumps(run.to_json()))
@@ -102,8 +96,11 @@ def claim(folder: Path, run: Run) -> None:
                               "train in another folder, or remove this one")  # fmt: skip
 
 
-def load(folder: Path, device: str | torch.device = "cpu") -> Trained:
-    """A trained model, ready to predict. Raises CheckpointError where the run in ``folder`` has not ended."""
+def load(folder: Path, device: str | torch.device = "cpu") -> Model:
+    """A trained model, in evaluation mode, that knows its ``run`` and, if the folder has one, that run's ``result``.
+
+    Raises CheckpointError where the run in ``folder`` has not ended.
+    """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).exists():
             raise CheckpointError(f"{folder} has no {name}: there is no trained model in it")
@@ -113,7 +110,23 @@ def load(folder: Path, device: str | torch.device = "cpu") -> Trained:
         model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     except (SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{folder / 'model.safetensors'} is not a model of its config.json: {error}") from error
-    return Trained(model.to(device).eval(), run)
+    model.run = run
+    if (folder / "result.json").exists():
+        model.result = read_json(folder / "result.json")
+    return model.to(device).eval()
+
+
+def write_pretrained(model: Model, folder: Path) -> None:
+    """What ``load`` reads, with a model card. Raises CheckpointError for a model that was not trained."""
+    if model.run is None:
+        raise CheckpointError(f"this {type(model).__name__} was not trained, so nothing can be said of its data: "
+                              "load a run with from_pretrained, or train one")  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", model.run.to_json())
+    save_model(folder, {name: value.detach().cpu() for name, value in model.state_dict().items()})
+    if model.result is not None:
+        write_json(folder / "result.json", model.result)
+    write_bytes(folder / "README.md", model_card(model.run.to_json(), model.result).encode())
 
 
 def save_model(folder: Path, weights: dict[str, Tensor]) -> None:

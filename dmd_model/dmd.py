@@ -12,25 +12,26 @@ from torch import Tensor, nn
 
 from dmd_model import losses
 from dmd_model.batch import Batch
-from dmd_model.config import DMDConfig, Training
+from dmd_model.config import ABLATIONS, DMDConfig, Training
 from dmd_model.decoupling import Decoupled, Decoupling
 from dmd_model.graph_distillation import HETERO_PRIOR, HOMO_PRIOR, Distillation, GraphDistillation
 from dmd_model.heads import ResidualHead
+from dmd_model.model import Model, Output
+from dmd_model.projection import last_steps
 from dmd_model.recurrent import masked_mean
-from dmd_model.transformer import EncoderBank
+from dmd_model.transformer import EncoderBank, at_step
 
 # Cross-modal streams (target, source), in the order in which a target's memory encoder concatenates them.
 CROSS = ((0, 2), (0, 1), (1, 0), (1, 2), (2, 0), (2, 1))
 
 
 @dataclass(frozen=True)
-class DMDOutput:
+class DMDOutput(Output):
     """Everything the losses need: predictions are [B], logits [M, B], representations [M, B, width].
 
     Of E emotions predictions are logits [B, E], and logits [M, B, E].
     """
 
-    prediction: Tensor
     common_logit: Tensor
     homo_logits: Tensor
     homo_representations: Tensor
@@ -42,7 +43,7 @@ class DMDOutput:
     there: Tensor  # bool [M, B or 1], which modalities the samples have
 
 
-class DMD(nn.Module):
+class DMD(Model):
     """The network with its two graph distillation units, for any number of columns of each modality."""
 
     PRESETS = {
@@ -51,6 +52,7 @@ class DMD(nn.Module):
         "official-mosei": (DMDConfig.official("mosei"), Training.official()),
         "paper-mosi": (DMDConfig.paper("mosi"), Training.paper()),
         "paper-mosei": (DMDConfig.paper("mosei"), Training.paper()),
+        **{preset: (DMDConfig(**{switch: False}), Training()) for preset, switch in ABLATIONS.items()},
     }
 
     def __init__(self, config: DMDConfig, columns: tuple[int, int, int]):
@@ -80,7 +82,7 @@ class DMD(nn.Module):
 
     @property
     def fixed_lengths(self) -> tuple[int, int, int] | None:
-        """Lengths that every batch must be padded to, or None where any will do."""
+        """The configured ones where padding takes part, as in the official code; else None."""
         return None if self.config.mask_padding else self.config.lengths
 
     def forward(self, batch: Batch) -> DMDOutput:
@@ -186,8 +188,8 @@ class DMD(nn.Module):
         if self.config.summary == "mean":
             common, memory = masked_mean(encoded[:3], present), masked_mean(self.memories(crossed, None, seen), present)
         else:
-            last = (present.sum(dim=2) - 1).clamp(min=0).expand(3, x.shape[1])  # [M, B]
-            common = encoded[:3].take_along_dim(last[:, :, None, None], dim=2).squeeze(2)  # [M, B, d]
+            last = last_steps(present).expand(3, x.shape[1])  # [M, B]
+            common = at_step(encoded[:3], last).squeeze(2)  # [M, B, d]
             memory = self.memories(crossed, None, seen, read=last)  # [M, B, 2d]
         return (common * there).transpose(0, 1).flatten(1), memory * there
 

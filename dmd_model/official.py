@@ -67,7 +67,7 @@ def load_official(model: DMD, path: Path) -> None:
 
 def _unprojected(model: DMD) -> Iterator[str]:
     """Projections that an official checkpoint holds, but that its forward pass skips, as ours has none."""
-    for letter, projection in zip(_LETTERS, model.decoupling.projections, strict=True):
+    for letter, projection in zip(_LETTERS, model.decoupling.projection.convolutions, strict=True):
         if not isinstance(projection, nn.Conv1d):
             yield f"proj_{letter}."
 
@@ -75,8 +75,8 @@ def _unprojected(model: DMD) -> Iterator[str]:
 def _backbone(model: DMD) -> Iterator[tuple[str, tuple[nn.Parameter, Take]]]:
     decoupling = model.decoupling
     for m, letter in enumerate(_LETTERS):
-        if isinstance(decoupling.projections[m], nn.Conv1d):
-            yield f"proj_{letter}.weight", (decoupling.projections[m].weight, _whole)
+        if isinstance(decoupling.projection.convolutions[m], nn.Conv1d):
+            yield f"proj_{letter}.weight", (decoupling.projection.convolutions[m].weight, _whole)
         yield f"encoder_s_{letter}.weight", (decoupling.private, _kernel(m))
         yield f"decoder_{letter}.weight", (decoupling.decoder, _kernel(m))
         yield from _linear(f"align_c_{letter}", model.align[m])

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from dmd_model.batch import DataError, DeviceSamples, Samples
-from dmd_model.checkpoint import Trained
 from dmd_model.config import Training
+from dmd_model.model import Model
 
 _BATCH = 128
 
 
-def predict(trained: Trained, samples: Samples) -> np.ndarray:
+def predict(model: Model, samples: Samples) -> np.ndarray:
     """Predictions float32 [N] of a trained model, in the order of ``samples``; labels are not looked at.
 
     Of E emotions, the probability of each, [N, E]. Raises DataError on bad samples and on columns that are not those
     the model was trained on.
     """
+    return readable(predict_placed(model, prepare(model, samples)), model.run.training)
+
+
+def prepare(model: Model, samples: Samples) -> DeviceSamples:
+    """Samples as a trained model takes them: checked, standardised, on its device; raises DataError as ``predict``."""
     samples.check()
-    for modality, names in trained.run.columns.items():
+    for modality, names in model.run.columns.items():
         if samples.columns[modality] != names:
             raise DataError(f"{modality}: the columns are not those the model was trained on ({len(names)}, from "
                             f"{names[0]} to {names[-1]})")  # fmt: skip
-    device = next(trained.model.parameters()).device
-    placed = place(trained.run.standardiser(samples), trained.model, device)
-    return readable(predict_placed(trained.model, placed), trained.run.training)
+    return place(model.run.standardiser(samples), model, next(model.parameters()).device)
 
 
 def readable(predictions: np.ndarray, training: Training) -> np.ndarray:
@@ -34,19 +36,24 @@ def readable(predictions: np.ndarray, training: Training) -> np.ndarray:
     return training.from_model(predictions) if predictions.ndim == 1 else 1 / (1 + np.exp(-predictions))
 
 
-def place(samples: Samples, model: nn.Module, device: torch.device) -> DeviceSamples:
+def place(samples: Samples, model: Model, device: torch.device) -> DeviceSamples:
     """Samples on a device, as long as the model takes them."""
     fixed = model.fixed_lengths
     return DeviceSamples(samples, fixed or model.config.lengths, fixed is not None, device)
 
 
 @torch.inference_mode()
-def predict_placed(model: nn.Module, data: DeviceSamples) -> np.ndarray:
-    """What the model gives, float32 [N] or [N, E], in the order of the data; batches are of segments of like length."""
+def predict_placed(model: Model, data: DeviceSamples) -> np.ndarray:
+    """What the model gives, float32 [N] or [N, E], in the order of the data."""
     model.eval()
-    order = np.argsort(data.counts.max(axis=0), kind="stable")
-    batches = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
+    batches = in_batches(data)
     found = np.concatenate([model(data.batch(indices)).prediction.float().cpu().numpy() for indices in batches])
     predictions = np.empty_like(found)
-    predictions[order] = found
+    predictions[np.concatenate(batches)] = found
     return predictions
+
+
+def in_batches(data: DeviceSamples) -> list[np.ndarray]:
+    """Indices of all segments, once, in batches of segments of like length."""
+    order = np.argsort(data.counts.max(axis=0), kind="stable")
+    return [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]

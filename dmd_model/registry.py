@@ -1,11 +1,7 @@
 """Every model by name, one line each; ``name`` is a model with its first preset, ``name@preset`` with another.
 
-A model is an ``nn.Module`` that is made of ``(config, columns)``, a frozen dataclass and the number of columns of text,
-vision and audio. Its class has ``PRESETS``, preset -> (config, Training); the config has ``lengths``, the longest
-sequence of each modality. ``fixed_lengths`` are lengths that every batch must be padded to, or None. ``forward(batch)``
-returns an object with ``prediction`` [B], and ``losses(output, labels)`` named terms, ``total`` among them.
-
-A model's module, and PyTorch with it, is imported when the model is configured, not when its name is looked up.
+What a model is says :class:`dmd_model.model.Model`. Its module, and PyTorch with it, is imported when the model is
+configured, not when its name is looked up.
 """
 
 from __future__ import annotations
@@ -15,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from torch import nn
+from dmd_model.config import ABLATIONS
 
+if TYPE_CHECKING:
     from dmd_model.config import Training
+    from dmd_model.model import Model
 
 MODELS = {
     "dmd": "dmd_model.dmd:DMD",
@@ -43,6 +40,12 @@ def check_name(name: str) -> None:
         raise ValueError(f"no model is named {name!r}; there are {', '.join(MODELS)}")
 
 
+def ablation(name: str) -> str:
+    """The part of DMD that a model goes without, as the field of its config; "" for a model that is no ablation."""
+    model, _, preset = name.partition("@")
+    return ABLATIONS.get(preset, "") if model == "dmd" else ""
+
+
 def configure(name: str, overrides: Mapping[str, object] | None = None) -> tuple[Any, Training]:
     """Config and protocol of a model with some fields changed, by field name; lists stand for tuples, as in JSON.
 
@@ -65,7 +68,7 @@ def configure(name: str, overrides: Mapping[str, object] | None = None) -> tuple
     )
 
 
-def model_class(name: str) -> type[nn.Module]:
+def model_class(name: str) -> type[Model]:
     """The class of a model of the registry; raises ValueError on one that there is not."""
     check_name(name)
     module, _, attribute = MODELS[name.partition("@")[0]].partition(":")

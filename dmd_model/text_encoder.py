@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dmd_model.batch import Batch, DataError
+from dmd_model.model import Model
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class TextEncoder:
         return AutoModel.from_config(config, **_without_pooler(config))
 
 
-class FineTuned(nn.Module):
+class FineTuned(Model):
     """A model that reads the word vectors of an encoder, which is trained with it."""
 
-    def __init__(self, encoder: nn.Module, model: nn.Module):
+    def __init__(self, encoder: nn.Module, model: Model):
         super().__init__()
         self.encoder, self.model = encoder, model
         self.config = replace(model.config, lengths=(encoder.config.max_position_embeddings, *model.config.lengths[1:]))

@@ -132,6 +132,11 @@ class StackedNorm(nn.Module):
         return torch.addcmul(self.bias[:, None, None], normalised, self.weight[:, None, None])
 
 
+def at_step(x: Tensor, steps: Tensor) -> Tensor:
+    """One step of each sequence of [S, B, T, E], that of ``steps`` [S, B]: [S, B, 1, E]."""
+    return x.gather(2, steps[:, :, None, None].expand(*steps.shape, 1, x.shape[3]))
+
+
 def normalise(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:])
 
@@ -212,7 +217,7 @@ class EncoderBank(nn.Module):
             if source is not None:
                 keys = torch.cat([keys, source])
             if read is not None and number == len(self.layers) - 1:
-                x = x.take_along_dim(read[:, :, None, None], dim=2)  # [S, B, 1, E]
+                x = at_step(x, read)  # [S, B, 1, E]
                 if seen.shape[2] > 1:
                     at = read[:, :, None, None]
                     bias = bias.expand(*read.shape, *bias.shape[2:]).take_along_dim(at[..., None], dim=3)

@@ -1,4 +1,4 @@
-"""Prefect on one machine: a loopback server, a worker and the deployments, started and ended together."""
+"""Prefect on one machine: a loopback server, workers and the deployments, started and ended together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
-POOL = "cpu"
+POOLS = {"cpu": None, "gpu": 1}
+"""How many runs each work pool takes at a time; None is any number."""
 
 
 class ServerError(Exception):
@@ -32,7 +33,7 @@ class ServerError(Exception):
 
 
 def up(home: Path, port: int) -> str:
-    """Start server and worker, deploy, and point Prefect's commands in this folder at the server; return its address.
+    """Start server and workers, deploy, and point Prefect's commands in this folder at the server; return its address.
 
     Raises ServerError if something else uses the port, or if a ``prefect.toml`` of somebody else's lies here.
     """
@@ -52,10 +53,15 @@ def up(home: Path, port: int) -> str:
         processes = {"server": _start(home, "server", *_server_arguments(port))}
         _remember(home, processes)
         _wait_for(address, processes["server"], home)
-        _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
+        for pool, limit in POOLS.items():
+            _prefect("work-pool", "create", pool, "--type", "process", "--overwrite")
+            if limit:
+                _prefect("work-pool", "set-concurrency-limit", pool, str(limit))
         _prefect("deploy", "--all")
-        processes["worker"] = _start(home, "worker", "worker", "start", "--pool", POOL, "--name", "dmd")
-        _remember(home, processes)
+        for pool in POOLS:
+            name = f"{pool}-worker"
+            processes[name] = _start(home, name, "worker", "start", "--pool", pool, "--name", name)
+            _remember(home, processes)
     except BaseException:
         down(home)
         raise

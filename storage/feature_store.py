@@ -13,10 +13,12 @@ time commits: on a local disk Icechunk cannot keep two committers apart.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import zarr
@@ -24,7 +26,7 @@ import zarr
 from storage import aligned, arrays, ragged, schema
 from storage.repository import Repository, create_group, has
 from storage.schema import AlignedDataset, Failure, Frames, StoreError, Word
-from storage.segments import Segment, from_arrays, to_arrays
+from storage.segments import Segment, from_arrays, table_digest, to_arrays
 
 WORD_FIELDS = {"text": arrays.TEXT, "start": "f8", "end": "f8", "confidence": "f8", "source": arrays.TEXT}
 
@@ -59,20 +61,30 @@ class FeatureStore:
         with self._repository.lock():
             yield
 
-    def write_segments(self, segments: Sequence[Segment]) -> None:
-        """Make this the segment table; nothing is committed where it is that already."""
+    def write_segments(self, segments: Sequence[Segment], source: Mapping[str, Any] | None = None) -> None:
+        """Make this the segment table, with what it was made of; nothing is committed where it is that already.
+
+        ``source`` is JSON-able.
+        """
+        origin = json.dumps(source or {}, sort_keys=True)
         table = to_arrays(segments)
         sha256 = arrays.digest(table)
         with self._repository.commit(f"write {len(segments)} segments") as root:
-            if has(root, "segments") and root["segments"].attrs["sha256"] == sha256:
-                return
+            if has(root, "segments"):
+                attributes = root["segments"].attrs
+                if (attributes["sha256"], attributes.get("source")) == (sha256, origin):
+                    return
             group = create_group(root, "segments")
-            group.update_attributes({"names": list(table), "sha256": sha256})
+            group.update_attributes({"names": list(table), "sha256": sha256, "source": origin})
             arrays.create(group, table)
 
     def segments(self, at: str = "staging") -> list[Segment]:
         """The segment table; empty where none was written."""
         return self._repository.read("segments", at, _read_segments, absent=[])
+
+    def source(self, at: str = "staging") -> dict[str, Any]:
+        """What the segment table was made of; empty where nobody said."""
+        return self._repository.read("segments", at, _read_source, absent={})
 
     def done(self, feature: str, fingerprint: str) -> dict[str, Failure | None]:
         """Of each key that was treated its failure, or None where there are values; ``feature`` may be ``words``."""
@@ -220,8 +232,12 @@ def _read_segments(group: zarr.Group) -> list[Segment]:
     return from_arrays(table)
 
 
+def _read_source(group: zarr.Group) -> dict[str, Any]:
+    return json.loads(group.attrs.get("source", "{}"))
+
+
 def _segments_digest(group: zarr.Group) -> str:
-    return arrays.digest(to_arrays(_read_segments(group)))
+    return table_digest(_read_segments(group))
 
 
 def _aligned_digest(group: zarr.Group) -> str:

@@ -17,14 +17,14 @@ from storage.feature_store import FeatureStore
 from storage.schema import Failure, Frames, Word, fingerprint
 from storage.segments import Segment, State
 from tasks import assets
-from tasks.features import audio, text, vision
+from tasks.features import audio, speech, text, vision
 from tasks.progress import Progress
 from tasks.recordings import Recording, measure_recording
 from tasks.workers import Workers
 
 log = logging.getLogger(__name__)
 
-TEXT_FEATURES = ("glove", "bert")
+TEXT_FEATURES = ("glove", "bert", "pieces")
 COMMIT_SECONDS = 5.0
 """The most work, in seconds, that a killed run has to do again."""
 
@@ -64,16 +64,38 @@ def modality(feature: str) -> str:
 
 
 def instruments(
-    text_encoder: str | None, frames_per_second: float | None, pitch_range: tuple[float, float]
+    text_encoder: str | None = None,
+    frames_per_second: float | None = None,
+    pitch_range: tuple[float, float] = (60.0, 500.0),
+    word_vectors: str = text.READY,
+    speech_encoder: str | None = None,
 ) -> dict[str, Instrument]:
-    """The instruments by feature name; without a named text encoder, the paper's BERT where it can be had."""
+    """The instruments by feature name.
+
+    ``text_encoder``: None for the paper's BERT where it can be had. ``frames_per_second``: 0 or None for every picture.
+    ``pitch_range``: hertz. ``speech_encoder``: None for the acoustic columns.
+    """
     encoder = text_encoder or assets.first_available(("bert-base-uncased", "all-MiniLM-L6-v2"))
     return {
-        "glove": text.Glove(),
+        "glove": text.Glove(word_vectors),
         "bert": text.Bert(encoder),
-        "vision": vision.FaceLandmarker(frames_per_second=frames_per_second),
-        "audio": audio.Acoustics(*pitch_range),
+        "pieces": text.Pieces(encoder),
+        "vision": vision.FaceLandmarker(frames_per_second=frames_per_second or None),
+        "audio": speech.SpeechEncoder(speech_encoder) if speech_encoder else audio.Acoustics(*pitch_range),
     }
+
+
+def instruments_of(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
+    """The instruments that have these recipes, by feature name, as far as their files and libraries are the same."""
+    audio, (vectors,) = recipes["audio"], recipes["glove"].keys() - {"code"}
+    pitch = {"pitch_range": (audio["f0_min"], audio["f0_max"])} if "f0_min" in audio else {}
+    return instruments(
+        recipes["bert"]["encoder"],
+        recipes["vision"]["frames_per_second"],
+        word_vectors=vectors,
+        speech_encoder=audio.get("encoder"),
+        **pitch,
+    )
 
 
 @task(task_run_name="extract {feature}", cache_policy=NO_CACHE)

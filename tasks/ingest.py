@@ -1,4 +1,4 @@
-"""Ingest: the rows of a label file, each with the recording that belongs to it."""
+"""Ingest: the rows of a label source, each with the recording that belongs to it."""
 
 from __future__ import annotations
 
@@ -8,169 +8,182 @@ import logging
 import math
 import stat
 import time
-import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
-from storage.interchange.npz import read_npz
-from storage.schema import Failure, fingerprint
+from storage.interchange import formats
+from storage.schema import Failure, StoreError, fingerprint
 from storage.segments import Segment
-from tasks.features import words
-from tasks.files import write_text
-from tasks.labels import EXAMPLE, LABEL_RANGE, LabelError, read_labels
+from tasks.errata import apply_errata, known_errata
+from tasks.files import digest, write_text
+from tasks.folds import empty_splits, make_splits, recognised
+from tasks.labels import LABEL_RANGE, judge
+from tasks.layouts import MEDIA_SUFFIXES, Recordings, base_of, composed, find_layout, list_recordings
 from tasks.progress import Progress
+from tasks.transcribe import is_untold, with_transcripts
+from tasks.word_times import TimedWords
 
 log = logging.getLogger(__name__)
 
-LABEL_FILE = "label.csv"
-MEDIA_SUFFIXES = frozenset(".avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ts .webm .wmv".split())
 SETTLED_NS = 2_000_000_000
 """A file changed so shortly ago may change again under the same time stamp: its hash is not remembered."""
+OUTSIDE = "in_no_official_fold"
+"""Why a segment of a published data set is left out of its official folds."""
 
-Recordings = Mapping[tuple[str, ...], Sequence[Path]]
-"""Media files by (video, clip), or by (video,) for a full video."""
+
+@dataclass(frozen=True)
+class Source:
+    """What a segment table was made of, as the store keeps it beside the table and the report tells it.
+
+    ``layout`` is that of the raw folder, ``labels`` its file of labels, ``splits`` the rule by which videos were
+    split. ``untold`` segments came without a text and are transcribed. ``errata`` are the known errors of these very
+    segments and of their data set, with the ``action`` that was taken: ``refused`` where they were not to be applied.
+    """
+
+    layout: str
+    labels: str
+    splits: str
+    untold: int
+    errata: tuple[dict[str, str], ...] = ()
 
 
 @task(cache_policy=NO_CACHE)
-def ingest(store: FeatureStore, raw: Path, inventory: Path) -> None:
-    """Make the rows of the label file the store's segment table."""
-    store.write_segments(read_segments(raw, inventory))
+def ingest(store: FeatureStore, raw: Path, inventory: Path, folds: str | None, errata: bool) -> None:
+    """Make the rows of the label source the store's segment table, with the transcripts that the store has."""
+    segments, source = read_raw(raw, inventory, folds, errata)
+    store.write_segments(with_transcripts(store, segments), asdict(source))
 
 
 @task(name="import", cache_policy=NO_CACHE)
-def import_features(store: FeatureStore, file: Path, text: str) -> str:
-    """Commit a file of word-aligned features as a data set, split by video if it has no splits; return its fingerprint.
+def import_features(store: FeatureStore, path: Path, text: str, folds: str | None) -> str:
+    """Commit a file or folder of features as a data set, split by video if it has no splits; return its fingerprint.
 
-    ``text`` says what the file's text features are: glove or bert.
+    It may be of any format of ``storage.interchange.formats``; ``text`` says what its text features are: glove or bert.
+    ``folds`` names official folds to split by. Raises StoreError.
     """
-    recipe = {"file": hashlib.sha256(file.read_bytes()).hexdigest(), "text": text, "code": 1}
+    if not path.exists():
+        raise StoreError("missing", f"there is no {path}: name a file or folder of features")
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    content = fingerprint({file.relative_to(path).as_posix(): digest([file]) for file in files})
+    recipe = {"content": content, "text": text, "folds": folds, "code": 3}
     if store.has_aligned(fingerprint(recipe)):
         return fingerprint(recipe)
-    dataset = read_npz(file, text)
-    if not any(dataset.splits):
-        dataset = replace(dataset, splits=split_by_video(dataset.videos))
+    dataset = formats.read(path, text)
+    if folds or not any(dataset.splits):
+        splits, rule = make_splits(dataset.videos, folds)
+        log.info("%s: split by the %s", path, rule)
+        labelled = [video for video, label in zip(dataset.videos, dataset.labels, strict=True) if np.isfinite(label)]
+        if trouble := empty_splits(labelled, splits, rule):
+            log.warning("%s: %s", path, trouble)
+        dataset = replace(dataset, splits=tuple(splits[video] for video in dataset.videos))
     return store.write_aligned(recipe, dataset)
 
 
-def split_by_video(videos: Sequence[str]) -> tuple[str, ...]:
-    """A split for every segment: its videos, in the order of their ids' hashes, 70 : 10 : 20, at least one in each."""
-    order = sorted(set(videos), key=lambda video: hashlib.sha256(video.encode()).digest())
-    valid, test = max(1, round(0.1 * len(order))), max(1, round(0.2 * len(order)))
-    split = dict.fromkeys(order, "train") | dict.fromkeys(order[:valid], "valid")
-    split |= dict.fromkeys(order[valid : valid + test], "test")
-    return tuple(split[video] for video in videos)
+def read_raw(
+    raw: Path,
+    inventory: Path | None = None,
+    folds: str | None = None,
+    errata: bool = True,
+    label_range: tuple[float, float] = LABEL_RANGE,
+) -> tuple[list[Segment], Source]:
+    """Every row of a raw folder's labels as a segment with its recording, that file's hash and its given words.
 
+    The folder has one of the layouts of ``tasks.layouts``. A segment is a recording of its own if there is one, else
+    the stretch from its start to its end of its full video. Word times beside a recording (``.align``, ``.TextGrid``,
+    ``.ctm``) or in a ``TimestampedWords`` sequence are its given words. Files are found by listing the folder and
+    comparing names: no id is ever made into a path. Links are followed, because people link data sets, but a recording
+    must be a regular file in the end.
 
-def read_segments(
-    raw: Path, inventory: Path | None = None, label_range: tuple[float, float] = LABEL_RANGE
-) -> list[Segment]:
-    """Every row of ``raw/label.csv`` as a segment with its recording, that file's hash and its given words.
-
-    Recordings are ``raw/Raw/<video_id>/<clip_id>.<ext>`` (or without the ``Raw``); a clip without a file of its own is
-    the stretch from ``start_sec`` to ``end_sec`` of ``<video_id>.<ext>``. ``<clip_id>.align`` beside a clip gives its
-    word times. Files are found by listing the folder and comparing names: no id is ever made into a path. Links are
-    followed, because people link data sets, but a recording must be a regular file in the end.
-
-    ``inventory`` is the file that remembers hashes by path, size and time of change, so that a rerun reads no media.
+    Splits are those that the labels name, else by ``tasks.folds.make_splits``; ``folds`` names official folds to take
+    in any case. ``errata``: whether known errors of published data sets are applied. ``inventory`` is the file that
+    remembers hashes by path, size and time of change, so that a rerun reads no media.
 
     A row without a usable recording, or whose given words are not its text, carries a ``failure``; recordings without a
-    row are logged. Raises LabelError where the label file cannot be used.
+    row are logged. Raises LabelError where the labels cannot be used.
     """
-    if not (raw / LABEL_FILE).is_file():
-        trouble = (
-            f"{raw} has no {LABEL_FILE}, which says what is in its recordings" if raw.is_dir() else f"no folder {raw}"
-        )
-        raise LabelError(
-            "missing",
-            f"{trouble}. Needed is a folder with Raw/03bSnISJMiM/11.mp4 and so on, and {LABEL_FILE}:\n{EXAMPLE}",
-        )
-    segments = read_labels(raw / LABEL_FILE, label_range)
-    recordings = _list_recordings(raw / "Raw" if (raw / "Raw").is_dir() else raw)
+    layout = find_layout(raw)
+    base = base_of(raw)
+    table = layout.table(raw, base)
+    segments = judge(table, label_range, split_column=folds is None)
+    rule = "column of the labels"
+    if folds or not table.has_splits:
+        segments, rule = _with_splits(segments, folds or layout.data_set, table.path)
+    known = known_errata(layout.data_set or recognised(segment.id.video for segment in segments), segments)
+    if errata:
+        segments = apply_errata(segments, known)
+    recordings = list_recordings(layout, base)
     _log_unlabelled(recordings, segments)
-    segments = [_with_recording(segment, recordings, raw) for segment in segments]
+    words = TimedWords(raw, base, table.has_text)
+    segments = [_with_recording(segment, recordings, raw, table.whole_videos, words) for segment in segments]
+    words.log_misfits()
     hashes = _hashes(raw, {segment.media for segment in segments if segment.media}, inventory)
-    return [_with_hash(segment, hashes) for segment in segments]
+    segments = [_with_hash(segment, hashes) for segment in segments]
+    said = tuple(asdict(each) | ({} if errata or each.action == "note" else {"action": "refused"}) for each in known)
+    untold = sum(is_untold(segment) for segment in segments)
+    log.info("%s: layout %s, %d rows in %s, splits by %s", raw, layout.name, len(segments), table.path.name, rule)
+    return segments, Source(layout.name, table.path.relative_to(raw.parent).as_posix(), rule, untold, said)
 
 
-def _list_recordings(folder: Path) -> Recordings:
-    found: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            for clip in sorted(entry.iterdir()):
-                if clip.suffix.lower() in MEDIA_SUFFIXES:
-                    found[_composed(entry.name), _composed(clip.stem)].append(clip)
-        elif entry.suffix.lower() in MEDIA_SUFFIXES:
-            found[(_composed(entry.stem),)].append(entry)
-    return found
-
-
-def _composed(name: str) -> str:
-    """A name in the one Unicode form in which names are compared; file systems differ in the form they list."""
-    return unicodedata.normalize("NFC", name)
+def _with_splits(segments: Sequence[Segment], folds: str | None, path: Path) -> tuple[list[Segment], str]:
+    """The segments with splits by a rule, and the rule in words; what is in no official fold is excluded."""
+    splits, rule = make_splits((segment.id.video for segment in segments), folds)
+    labelled = [s.id.video for s in segments if not (s.failure or s.excluded or math.isnan(s.label))]
+    if trouble := empty_splits(labelled, splits, rule):
+        log.warning("%s: %s", path, trouble)
+    split = [replace(segment, split=splits[segment.id.video]) for segment in segments]
+    return [
+        segment if segment.split or segment.failure else replace(segment, excluded=segment.excluded or OUTSIDE)
+        for segment in split
+    ], rule
 
 
 def _log_unlabelled(recordings: Recordings, segments: Iterable[Segment]) -> None:
     labelled = set()
     for segment in segments:
-        video, clip = _composed(segment.id.video), _composed(segment.id.clip)
-        labelled |= {(video, clip), (video,)}
+        video, clip = composed(segment.id.video), composed(segment.id.clip)
+        labelled |= {(video, clip), (video,), (_without_ending(video),)}
     unlabelled = [path.as_posix() for name, paths in recordings.items() if name not in labelled for path in paths]
     if unlabelled:
-        log.warning("%d recordings have no row in %s, such as %r", len(unlabelled), LABEL_FILE, unlabelled[:3])
+        log.warning("%d recordings have no row among the labels, such as %r", len(unlabelled), unlabelled[:3])
 
 
-def _with_recording(segment: Segment, recordings: Recordings, raw: Path) -> Segment:
+def _with_recording(
+    segment: Segment, recordings: Recordings, raw: Path, whole_videos: bool, words: TimedWords
+) -> Segment:
     """The segment with its media path, interval and given words, or with the reason why there are none."""
     if segment.failure or segment.excluded:
         return segment
 
     def failed(reason: str, message: str) -> Segment:
-        return replace(segment, failure=Failure(reason, f"row {segment.row}, column clip_id: {message}"))
+        return replace(segment, failure=Failure(reason, f"row {segment.row}: {message}"))
 
-    video, clip = _composed(segment.id.video), _composed(segment.id.clip)
-    clips, videos = recordings.get((video, clip), ()), recordings.get((video,), ())
+    video, clip = composed(segment.id.video), composed(segment.id.clip)
+    clips = recordings.get((video, clip), ())
+    videos = recordings.get((video,)) or recordings.get((_without_ending(video),), ())
     found = clips or videos
     if not found:
-        return failed("missing_media", f"no recording {video}/{clip}.mp4 (or another video format) under {raw}")
+        return failed("missing_media", f"no recording {video}/{clip}.mp4 or {video}.mp4 (or another format) in {raw}")
     if len(found) > 1:
         return failed("ambiguous_media", f"{' and '.join(path.name for path in found)} both fit; keep one")
     media = found[0].relative_to(raw).as_posix()
-    if not clips:
-        if not 0 <= segment.start < segment.end < math.inf:
-            return failed("bad_interval", f"give start_sec and end_sec, the stretch of {media} that the row is about")
-        return replace(segment, media=media)
-    segment = replace(segment, media=media, start=0.0, end=math.inf)
-    return _with_given_words(segment, found[0].with_suffix(".align"))
+    start, end = segment.start, segment.end
+    if not clips and not (0 <= start < end and (whole_videos or end < math.inf)):
+        return failed("bad_interval", f"give start and end in seconds, the stretch of {media} that the row is about")
+    recorded = replace(segment, media=media, start=0.0, end=math.inf) if clips else replace(segment, media=media)
+    given = words.given_to(recorded, found[0], (start, end))
+    return replace(given, media="") if given.failure else given  # what failed is neither read nor transcribed
 
 
-def _with_given_words(segment: Segment, path: Path) -> Segment:
-    if not path.is_file():
-        return segment
-    try:
-        given = words.read_align(path)
-    except (ValueError, OSError) as error:
-        return replace(segment, failure=Failure("bad_word_times", f"row {segment.row}: {error}"))
-    tokens = segment.text.split()
-    if [_letters(word.text) for word in given] != [_letters(token) for token in tokens]:
-        spoken = " ".join(word.text for word in given)
-        return replace(
-            segment,
-            failure=Failure(
-                "words_differ",
-                f"row {segment.row}, column text: {segment.text[:80]!r} is not {spoken[:80]!r} in {path.name}",
-            ),
-        )
-    return replace(segment, given_words=given)
-
-
-def _letters(token: str) -> str:
-    return "".join(filter(str.isalnum, token.casefold()))
+def _without_ending(video: str) -> str:
+    """``holiday.mp4`` is the video holiday, where no other is called that."""
+    name, dot, ending = video.rpartition(".")
+    return name if (dot + ending).casefold() in MEDIA_SUFFIXES else video
 
 
 def _with_hash(segment: Segment, hashes: Mapping[str, str | Failure]) -> Segment:

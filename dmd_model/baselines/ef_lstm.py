@@ -18,11 +18,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from dmd_model.batch import Batch
 from dmd_model.config import Training
 from dmd_model.heads import mlp_head
+from dmd_model.model import Model, Output
 from dmd_model.recurrent import Recurrent, RowNorm, inside
 from dmd_model.transformer import dropout
 
@@ -37,12 +37,7 @@ class EFLSTMConfig:
     dropout: float = 0.5  # between the layers of the LSTM, of its final state, and in the head
 
 
-@dataclass(frozen=True)
-class EFLSTMOutput:
-    prediction: Tensor  # [B]
-
-
-class EFLSTM(nn.Module):
+class EFLSTM(Model):
     """Batch norm, stacked LSTM, and a head on its final state."""
 
     PRESETS = {
@@ -60,18 +55,10 @@ class EFLSTM(nn.Module):
         self.lstm = Recurrent(sum(columns), config.hidden, config.layers, dropout=config.dropout)
         self.head = mlp_head(config.hidden, config.hidden, config.dropout)
 
-    @property
-    def fixed_lengths(self) -> None:
-        return None
-
-    def forward(self, batch: Batch) -> EFLSTMOutput:
+    def forward(self, batch: Batch) -> Output:
         """The prediction [B] of a batch."""
         sequences, lengths = batch.aligned()
         words = torch.cat(sequences, dim=2)  # [B, T, D]
         words = self.norm(words, inside(lengths, words.shape[1]))
         _, final = self.lstm(words, lengths)  # [B, H]
-        return EFLSTMOutput(self.head(dropout(final, self.config.dropout, self.training)).squeeze(-1))
-
-    def losses(self, output: EFLSTMOutput, labels: Tensor) -> dict[str, Tensor]:
-        task = (output.prediction - labels).abs().mean()
-        return {"total": task, "task": task}
+        return Output(self.head(dropout(final, self.config.dropout, self.training)).squeeze(-1))

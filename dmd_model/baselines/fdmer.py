@@ -27,11 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmd_model.baselines.projection import Projection, ProjectionConfig
+from dmd_model.baselines.projected import ProjectionConfig
 from dmd_model.batch import Batch
 from dmd_model.config import Training
 from dmd_model.discrepancy import soft_orthogonality
 from dmd_model.heads import mlp_head
+from dmd_model.model import Model, Output
+from dmd_model.projection import Projection
 from dmd_model.transformer import EncoderBank, StackedLinear
 
 PAIRS = ([0, 0, 1], [1, 2, 2])  # of modalities
@@ -56,15 +58,16 @@ class FDMERConfig(ProjectionConfig):
 
 
 @dataclass(frozen=True)
-class FDMEROutput:
-    prediction: Tensor  # [B]
+class FDMEROutput(Output):
+    """``prediction`` [B], and what the losses compare."""
+
     common: Tensor  # [M, B, d]
     private: Tensor  # [M, B, d]
     modality_logits: Tensor  # [2, M, B, 3]: of common parts (through the reversal) and of private parts
     there: Tensor  # bool [M, B]
 
 
-class FDMER(nn.Module):
+class FDMER(Model):
     """Encoders, disentangling, discriminator, attention over the parts."""
 
     PRESETS = {
@@ -76,7 +79,7 @@ class FDMER(nn.Module):
         super().__init__()
         self.config, d = config, config.d
         drops = (config.embed_dropout, config.relu_dropout, config.residual_dropout)
-        self.projection = Projection(config, columns)
+        self.projection = Projection(columns, config.d, config.kernels, config.input_dropout)
         self.encoders = EncoderBank(3, 3, d, config.heads, config.layers, [config.attention_dropout] * 3, *drops)
         self.common = nn.Linear(d, d)
         self.private = StackedLinear(3, d, d)
@@ -84,10 +87,6 @@ class FDMER(nn.Module):
         self.fusion = EncoderBank(1, 1, d, config.heads, 1, [config.attention_dropout], *drops)
         self.score = nn.Linear(d, 1, bias=False)  # softmax would not see a bias
         self.head = mlp_head(d, d, config.output_dropout)
-
-    @property
-    def fixed_lengths(self) -> None:
-        return None
 
     def forward(self, batch: Batch) -> FDMEROutput:
         """The prediction [B], with the common and private parts that the losses need."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dmd_model.batch import Batch
 from dmd_model.config import Training
 from dmd_model.heads import mlp_head
+from dmd_model.model import Model, Output
 from dmd_model.recurrent import Recurrent
 from dmd_model.transformer import dropout
 
@@ -33,12 +34,7 @@ class LFLSTMConfig:
     dropout: float = 0.2  # of the final states, and in the head
 
 
-@dataclass(frozen=True)
-class LFLSTMOutput:
-    prediction: Tensor  # [B]
-
-
-class LFLSTM(nn.Module):
+class LFLSTM(Model):
     """Three LSTMs of one layer and a head on their final states; an absent modality's state is zero."""
 
     PRESETS = {
@@ -57,19 +53,11 @@ class LFLSTM(nn.Module):
         )
         self.head = mlp_head(sum(config.hidden), config.head_hidden, config.dropout)
 
-    @property
-    def fixed_lengths(self) -> None:
-        return None
-
-    def forward(self, batch: Batch) -> LFLSTMOutput:
+    def forward(self, batch: Batch) -> Output:
         """The prediction [B] of a batch."""
         finals = [
             lstm(sequence, lengths)[1]
             for lstm, sequence, lengths in zip(self.lstms, batch.sequences, batch.lengths, strict=True)
         ]
         states = dropout(torch.cat(finals, dim=1), self.config.dropout, self.training)  # [B, H]
-        return LFLSTMOutput(self.head(states).squeeze(-1))
-
-    def losses(self, output: LFLSTMOutput, labels: Tensor) -> dict[str, Tensor]:
-        task = (output.prediction - labels).abs().mean()
-        return {"total": task, "task": task}
+        return Output(self.head(states).squeeze(-1))

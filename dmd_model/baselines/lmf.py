@@ -19,11 +19,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dmd_model.baselines.subnetworks import SubNetworks
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.model import Model, Output
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,7 @@ class LMFConfig:
     dropout: tuple[float, float, float] = (0.3, 0.3, 0.3)
 
 
-@dataclass(frozen=True)
-class LMFOutput:
-    """``prediction`` [B]."""
-
-    prediction: Tensor
-
-
-class LMF(nn.Module):
+class LMF(Model):
     """Three sub-networks and their low-rank fusion."""
 
     PRESETS = {
@@ -66,17 +60,9 @@ class LMF(nn.Module):
         nn.init.xavier_normal_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    @property
-    def fixed_lengths(self) -> None:
-        return None
-
-    def forward(self, batch: Batch) -> LMFOutput:
+    def forward(self, batch: Batch) -> Output:
         """The prediction [B] of a batch."""
         text, vision, audio = (
             vector @ factor.T for vector, factor in zip(self.subnetworks(batch), self.factors, strict=True)
         )  # [B, r] each
-        return LMFOutput(self.out(text * vision * audio).squeeze(-1))
-
-    def losses(self, output: LMFOutput, labels: Tensor) -> dict[str, Tensor]:
-        task = (output.prediction - labels).abs().mean()
-        return {"total": task, "task": task}
+        return Output(self.out(text * vision * audio).squeeze(-1))

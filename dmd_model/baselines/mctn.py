@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.model import Model, Output
 from dmd_model.recurrent import Recurrent, inside
 
 
@@ -53,14 +54,15 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class MCTNOutput:
-    prediction: Tensor  # [B]
+class MCTNOutput(Output):
+    """``prediction`` [B], and what the losses translate."""
+
     text: Encoding  # what is translated to vision
     joint: Encoding  # what is translated to audio
     batch: Batch  # the translations' targets
 
 
-class MCTN(nn.Module):
+class MCTN(Model):
     """Two translators, one on the encoding of the other, and a regression on the second one's encoding."""
 
     PRESETS = {preset: (MCTNConfig(), Training(batch_size=32, learning_rate=1e-3)) for preset in ("mosi", "mosei")}
@@ -74,10 +76,6 @@ class MCTN(nn.Module):
         self.lstm = Recurrent(hidden, hidden)
         self.attention = nn.Linear(hidden, 1)
         self.out = nn.Linear(hidden, 1)
-
-    @property
-    def fixed_lengths(self) -> None:
-        return None
 
     def forward(self, batch: Batch) -> MCTNOutput:
         """Predictions, from text alone; the translations are made where they are needed, by the losses."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from dmd_model.batch import Batch
 from dmd_model.config import MODALITIES, Training
 from dmd_model.discrepancy import maximum_mean_discrepancy
+from dmd_model.model import Model, Output
 from dmd_model.recurrent import Recurrent, inside
 
 
@@ -72,10 +73,9 @@ class MFMConfig:
 
 
 @dataclass(frozen=True)
-class MFMOutput:
+class MFMOutput(Output):
     """``prediction`` [B], and what the losses generate from; text, vision, audio where there are three."""
 
-    prediction: Tensor
     shared_code: Tensor  # [B, z]
     codes: tuple[Tensor, ...]  # [B, z_m]
     factors: tuple[Tensor, ...]  # [B, f + f_m], the shared factor and the modality's own
@@ -83,7 +83,7 @@ class MFMOutput:
     lengths: Tensor  # [3, B]
 
 
-class MFM(nn.Module):
+class MFM(Model):
     """The factorisation, its prediction, and the generation of the modalities."""
 
     PRESETS = {
@@ -105,10 +105,6 @@ class MFM(nn.Module):
         )  # fmt: skip
         self.head = two_layers(shared, shared, 1, config.head_dropout)
         self.decoders = nn.ModuleList(Decoder(shared + f, d) for f, d in zip(config.factors, columns, strict=True))
-
-    @property
-    def fixed_lengths(self) -> None:
-        return None
 
     def forward(self, batch: Batch) -> MFMOutput:
         """The prediction [B], with codes and factors. Raises DataError on data that are not word-aligned."""

@@ -26,9 +26,11 @@ from torch import Tensor, nn
 
 from dmd_model.baselines.attention import Attention, FeedForward
 from dmd_model.baselines.mult import SOURCES, TARGETS, Memory
-from dmd_model.baselines.projection import Projection, ProjectionConfig
+from dmd_model.baselines.projected import ProjectionConfig
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.model import Model, Output
+from dmd_model.projection import Projection
 from dmd_model.transformer import StackedNorm, dropout, normalise, positions
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernels, in mean squared distances
@@ -54,14 +56,15 @@ class MICAConfig(ProjectionConfig):
 
 
 @dataclass(frozen=True)
-class MICAOutput:
-    prediction: Tensor  # [B]
+class MICAOutput(Output):
+    """``prediction`` [B], and what the losses align, of L layers and S streams."""
+
     queries: Tensor  # [L, S, B, T, d]
     keys: Tensor  # [L, S, B, T, d]
     present: Tensor  # bool [M, B, T]
 
 
-class MICA(nn.Module):
+class MICA(Model):
     """MulT with aligned queries and keys."""
 
     PRESETS = {
@@ -78,14 +81,10 @@ class MICA(nn.Module):
     def __init__(self, config: MICAConfig, columns: tuple[int, int, int]):
         super().__init__()
         self.config = config
-        self.projection = Projection(config, columns)
+        self.projection = Projection(columns, config.d, config.kernels, config.input_dropout)
         self.layers = nn.ModuleList(CrossmodalLayer(config) for _ in range(config.layers))
         self.final_norm = StackedNorm(6, config.d)
         self.memory = Memory(config)
-
-    @property
-    def fixed_lengths(self) -> None:
-        return None
 
     def forward(self, batch: Batch) -> MICAOutput:
         """The prediction [B], with every layer's queries and keys, which the losses align."""

@@ -28,6 +28,7 @@ from dmd_model.batch import Batch
 from dmd_model.config import Training
 from dmd_model.discrepancy import central_moments, soft_orthogonality
 from dmd_model.heads import mlp_head
+from dmd_model.model import Model, Output
 from dmd_model.recurrent import Recurrent, inside, masked_mean
 from dmd_model.transformer import StackedLinear
 
@@ -51,10 +52,9 @@ class MISAConfig:
 
 
 @dataclass(frozen=True)
-class MISAOutput:
+class MISAOutput(Output):
     """``prediction`` [B]; the vectors of the modalities, their parts and what these give again are [3, B, d]."""
 
-    prediction: Tensor
     vectors: Tensor
     private: Tensor
     shared: Tensor
@@ -62,7 +62,7 @@ class MISAOutput:
     there: Tensor  # bool [3, B]
 
 
-class MISA(nn.Module):
+class MISA(Model):
     """Encoders, their two projections, and the fusion of the six parts."""
 
     PRESETS = {
@@ -87,10 +87,6 @@ class MISA(nn.Module):
         self.reconstruction = StackedLinear(3, d, d)
         self.transformer = nn.TransformerEncoderLayer(d, config.heads, config.feedforward, config.transformer_dropout)
         self.head = mlp_head(6 * d, 3 * d, config.head_dropout)
-
-    @property
-    def fixed_lengths(self) -> None:
-        return None
 
     def forward(self, batch: Batch) -> MISAOutput:
         """The prediction [B], with private, shared and reconstructed vectors [3, B, d]."""

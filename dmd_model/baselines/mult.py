@@ -20,11 +20,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from dmd_model.baselines.projection import Projection, ProjectionConfig, last_steps
+from dmd_model.baselines.projected import ProjectionConfig
 from dmd_model.batch import Batch
 from dmd_model.config import Training
 from dmd_model.dmd import CROSS
 from dmd_model.heads import ResidualHead
+from dmd_model.model import Model, Output
+from dmd_model.projection import Projection, last_steps
 from dmd_model.transformer import EncoderBank
 
 TARGETS, SOURCES = (list(side) for side in zip(*CROSS, strict=True))
@@ -47,12 +49,7 @@ class MulTConfig(ProjectionConfig):
     output_dropout: float = 0.5
 
 
-@dataclass(frozen=True)
-class MulTOutput:
-    prediction: Tensor  # [B]
-
-
-class MulT(nn.Module):
+class MulT(Model):
     """Six cross-modal encoders, three memory encoders, a residual head."""
 
     PRESETS = {
@@ -70,26 +67,18 @@ class MulT(nn.Module):
     def __init__(self, config: MulTConfig, columns: tuple[int, int, int]):
         super().__init__()
         self.config = config
-        self.projection = Projection(config, columns)
+        self.projection = Projection(columns, config.d, config.kernels, config.input_dropout)
         self.crossmodal = EncoderBank(
             6, 0, config.d, config.heads, config.layers, [config.attention_dropout[source] for source in SOURCES],
             config.embed_dropout, config.relu_dropout, config.residual_dropout,
         )  # fmt: skip
         self.memory = Memory(config)
 
-    @property
-    def fixed_lengths(self) -> None:
-        return None
-
-    def forward(self, batch: Batch) -> MulTOutput:
+    def forward(self, batch: Batch) -> Output:
         """The prediction [B] of a batch."""
         x, present = self.projection(batch.sequences, batch.lengths)
         crossed = self.crossmodal(x[TARGETS], x[SOURCES], present[SOURCES][:, :, None])  # [6, B, T, d]
-        return MulTOutput(self.memory(crossed, present))
-
-    def losses(self, output: MulTOutput, labels: Tensor) -> dict[str, Tensor]:
-        task = (output.prediction - labels).abs().mean()
-        return {"total": task, "task": task}
+        return Output(self.memory(crossed, present))
 
 
 class Memory(nn.Module):

@@ -26,11 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from dmd_model.baselines.attention import Attention, FeedForward
-from dmd_model.baselines.projection import Projection, ProjectionConfig, last_steps
+from dmd_model.baselines.projected import ProjectionConfig
 from dmd_model.batch import Batch
 from dmd_model.config import Training
 from dmd_model.heads import ResidualHead
-from dmd_model.transformer import StackedLinear, StackedNorm, dropout, normalise, positions
+from dmd_model.model import Model, Output
+from dmd_model.projection import Projection, last_steps
+from dmd_model.transformer import StackedLinear, StackedNorm, at_step, dropout, normalise, positions
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,7 @@ class PMRConfig(ProjectionConfig):
     output_dropout: float = 0.2
 
 
-@dataclass(frozen=True)
-class PMROutput:
-    prediction: Tensor  # [B]
-
-
-class PMR(nn.Module):
+class PMR(Model):
     """Projection, layers of reinforcement with hub updates in between, residual head."""
 
     PRESETS = {
@@ -66,17 +63,13 @@ class PMR(nn.Module):
     def __init__(self, config: PMRConfig, columns: tuple[int, int, int]):
         super().__init__()
         self.config = config
-        self.projection = Projection(config, columns)
+        self.projection = Projection(columns, config.d, config.kernels, config.input_dropout)
         self.reinforcements = nn.ModuleList(Reinforcement(config) for _ in range(config.layers))
         self.updates = nn.ModuleList(HubUpdate(config) for _ in range(config.layers - 1))
         self.final_norm = StackedNorm(3, config.d)
         self.head = ResidualHead(3 * config.d, 3 * config.d, config.output_dropout)
 
-    @property
-    def fixed_lengths(self) -> None:
-        return None
-
-    def forward(self, batch: Batch) -> PMROutput:
+    def forward(self, batch: Batch) -> Output:
         """The prediction [B]: modalities and hub reinforce one another layer by layer."""
         x, present = self.projection(batch.sequences, batch.lengths)
         x = dropout(x * x.shape[-1] ** 0.5 + positions(x), self.config.embed_dropout, self.training)
@@ -85,13 +78,9 @@ class PMR(nn.Module):
         for update, reinforcement in zip(self.updates, self.reinforcements[1:], strict=True):
             hub = update(hub, x, present)
             x = reinforcement(x, hub, present, hub_present)
-        last = x.take_along_dim(last_steps(present)[:, :, None, None], dim=2)  # [M, B, 1, d]
+        last = at_step(x, last_steps(present))  # [M, B, 1, d]
         summaries = (self.final_norm(normalise(last)) * present.any(dim=2)[..., None, None]).squeeze(2)
-        return PMROutput(self.head(summaries.transpose(0, 1).flatten(1))[2])
-
-    def losses(self, output: PMROutput, labels: Tensor) -> dict[str, Tensor]:
-        task = (output.prediction - labels).abs().mean()
-        return {"total": task, "task": task}
+        return Output(self.head(summaries.transpose(0, 1).flatten(1))[2])
 
 
 class Reinforcement(nn.Module):

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.model import Model, Output
 from dmd_model.recurrent import Recurrent
 from dmd_model.transformer import dropout
 
@@ -44,12 +45,7 @@ class RAVENConfig:
     dropout: float = 0.2  # of the frames of vision and audio, and of the shifted words
 
 
-@dataclass(frozen=True)
-class RAVENOutput:
-    prediction: Tensor  # [B]
-
-
-class RAVEN(nn.Module):
+class RAVEN(Model):
     """An LSTM over words that vision and audio have shifted."""
 
     PRESETS = {preset: (RAVENConfig(), Training(batch_size=20, learning_rate=1e-3)) for preset in ("mosi", "mosei")}
@@ -65,21 +61,13 @@ class RAVEN(nn.Module):
         self.lstm = Recurrent(text, config.hidden)
         self.out = nn.Linear(config.hidden, 1)
 
-    @property
-    def fixed_lengths(self) -> None:
-        return None
-
-    def forward(self, batch: Batch) -> RAVENOutput:
+    def forward(self, batch: Batch) -> Output:
         """The prediction [B] of a batch."""
         (words, *frames), lengths = batch.aligned()
         gated = [self._gated(m, words, sequence, batch.lengths[1 + m]) for m, sequence in enumerate(frames)]
         shifted = shift(words, self.mix(torch.cat(gated, dim=2)), self.config.beta)  # [B, T, D_t]
         _, final = self.lstm(dropout(shifted, self.config.dropout, self.training), lengths)  # [B, H]
-        return RAVENOutput(self.out(final).squeeze(-1))
-
-    def losses(self, output: RAVENOutput, labels: Tensor) -> dict[str, Tensor]:
-        task = (output.prediction - labels).abs().mean()
-        return {"total": task, "task": task}
+        return Output(self.out(final).squeeze(-1))
 
     def _gated(self, m: int, words: Tensor, frames: Tensor, lengths: Tensor) -> Tensor:
         """States of a nonverbal stream (0 vision, 1 audio), each times a gate that it and its word open: [B, T, C]."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from dmd_model.baselines.subnetworks import SubNetworks
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.model import Model, Output
 from dmd_model.transformer import dropout
 
 
@@ -39,14 +40,7 @@ class TFNConfig:
     fusion_dropout: float = 0.5  # of the elements of the fused tensor
 
 
-@dataclass(frozen=True)
-class TFNOutput:
-    """``prediction`` [B], in (-3, 3)."""
-
-    prediction: Tensor
-
-
-class TFN(nn.Module):
+class TFN(Model):
     """Three sub-networks, their outer product, and two layers that read it."""
 
     PRESETS = {
@@ -70,19 +64,11 @@ class TFN(nn.Module):
             nn.Linear(config.fusion_hidden, 1),
         )  # fmt: skip
 
-    @property
-    def fixed_lengths(self) -> None:
-        return None
-
-    def forward(self, batch: Batch) -> TFNOutput:
-        """The prediction [B] of a batch."""
+    def forward(self, batch: Batch) -> Output:
+        """The prediction [B] of a batch, in (-3, 3)."""
         fused = tensor_fusion(*self.subnetworks(batch)).flatten(1)  # [B, prod(1 + h_m)]
         logit = self.head(dropout(fused, self.config.fusion_dropout, self.training)).squeeze(-1)
-        return TFNOutput(6 * logit.sigmoid() - 3)
-
-    def losses(self, output: TFNOutput, labels: Tensor) -> dict[str, Tensor]:
-        task = (output.prediction - labels).abs().mean()
-        return {"total": task, "task": task}
+        return Output(6 * logit.sigmoid() - 3)
 
 
 def tensor_fusion(text: Tensor, vision: Tensor, audio: Tensor) -> Tensor:

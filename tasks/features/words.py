@@ -73,8 +73,9 @@ def align_tokens(
 
 
 def not_found(words: Sequence[str], waveform: np.ndarray) -> AlignmentError:
-    seconds = len(waveform) / media.SAMPLE_RATE
-    return AlignmentError("alignment_failed", f"{' '.join(words)!r} cannot be found in {seconds:.2f} s of sound.")
+    seconds, text = len(waveform) / media.SAMPLE_RATE, " ".join(words)
+    text = text if len(text) <= 200 else f"{text[:200]}..."
+    return AlignmentError("alignment_failed", f"{text!r} cannot be found in {seconds:.2f} s of sound.")
 
 
 def _word(token: str, parts: Sequence[Found]) -> Word:

@@ -70,13 +70,11 @@ def test_encoder_and_model_are_trained_together(splits, folder, tmp_path, name):
     result = fit(name, splits, seed=1, overrides=settings, text_encoder=folder, folder=tmp_path / "run")
     trained = checkpoint.load(tmp_path / "run")
     before = BertModel.from_pretrained(folder).state_dict()
-    moved = {n for n, value in trained.model.encoder.state_dict().items() if not torch.equal(value, before[n])}
+    moved = {n for n, value in trained.encoder.state_dict().items() if not torch.equal(value, before[n])}
     assert "encoder.layer.0.attention.self.query.weight" in moved
     recorded = list(result.record["predictions"]["test"].values())
     np.testing.assert_allclose(predict(trained, splits["test"]), recorded, rtol=1e-5)
-    assert (
-        model_class(name)(configure(name, {"lengths": [9, 9, 9]})[0], (12, 5, 4)).config == trained.model.model.config
-    )
+    assert model_class(name)(configure(name, {"lengths": [9, 9, 9]})[0], (12, 5, 4)).config == trained.model.config
 
 
 def test_a_broken_off_run_goes_on_with_its_encoder(splits, folder, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from dmd_model.registry import MODELS
 from flows.parameters import ExtractParameters, RunParameters, Stage
 
 
@@ -23,7 +24,7 @@ from flows.parameters import ExtractParameters, RunParameters, Stage
         ({"seeds": ["one"]}, "seeds"),
         ({"text": "word2vec"}, "text"),
         ({"device": "tpu"}, "device"),
-        ({"frames_per_second": 0}, "frames_per_second"),
+        ({"frames_per_second": -1}, "frames_per_second"),
         ({"pitch_range": (500, 60)}, "pitch_range"),
         ({"pitch_range": (60, 9000)}, "pitch_range"),
         ({"modalities": []}, "modalities"),
@@ -38,6 +39,13 @@ def test_a_wrong_value_is_refused_by_name(given, field):
     with pytest.raises(ValidationError) as refusal:
         RunParameters(**given)
     assert [error["loc"][0] for error in refusal.value.errors()] == [field]
+
+
+def test_groups_of_models_are_their_members_once_each():
+    assert RunParameters(models=["all"]).models == list(MODELS)
+    ablations = ["dmd", "dmd@no-fd", "dmd@no-homogd", "dmd@no-ca", "dmd@no-heterogd"]
+    assert RunParameters(models=["ablations"]).models == ablations
+    assert RunParameters(models=["lmf", "dmd", "ablations"]).models == ["lmf", *ablations]
 
 
 def test_a_data_set_of_ones_own_needs_one_source():

@@ -9,7 +9,7 @@ import pytest
 
 from storage.feature_store import FeatureStore
 from tasks.align import POCKETSPHINX, align, aligner_named, forced_against_given
-from tasks.ingest import read_segments
+from tasks.ingest import read_raw
 from tasks.workers import Workers
 
 ALIGNER = aligner_named(POCKETSPHINX)
@@ -18,8 +18,8 @@ ALIGNER = aligner_named(POCKETSPHINX)
 @pytest.fixture(scope="module")
 def segments(corpus):
     """Three spoken clips with given words, three without."""
-    given, without = read_segments(corpus)[:3], read_segments(corpus)[3:6]
-    return given + [replace(segment, given_words=()) for segment in without]
+    found, _ = read_raw(corpus)
+    return found[:3] + [replace(segment, given_words=()) for segment in found[3:6]]
 
 
 def words_of(store, step) -> list:

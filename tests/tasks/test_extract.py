@@ -153,7 +153,7 @@ def test_rows_that_ingest_found_wanting_are_not_measured_and_every_row_has_one_s
 def test_what_a_result_depends_on_is_what_it_is_known_under():
     one, *_ = segments("yes")
     other_clip, other_text = replace(one, media_sha256="1" * 64), replace(one, text="no")
-    for name in ("glove", "bert"):
+    for name in ("glove", "bert", "pieces"):
         assert Step(name, "").key(other_clip) == Step(name, "").key(one) != Step(name, "").key(other_text)
     for name in ("vision", "audio"):
         assert Step(name, "").key(other_text) == Step(name, "").key(one) != Step(name, "").key(other_clip)
@@ -166,6 +166,7 @@ def test_each_setting_of_an_instrument_is_in_its_recipe():
         return {name: fingerprint(tool.recipe()) for name, tool in tools.items()}
 
     plain = recipes()
-    assert list(plain) == ["glove", "bert", "vision", "audio"]
+    assert recipes(0.0) == plain
+    assert list(plain) == ["glove", "bert", "pieces", "vision", "audio"]
     for changes, feature in (({"rate": 5.0}, "vision"), ({"pitch": (100.0, 800.0)}, "audio")):
         assert {name for name, found in recipes(**changes).items() if found != plain[name]} == {feature}

@@ -8,32 +8,19 @@ import logging
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from storage.schema import Word
+from storage.feature_store import FeatureStore
+from storage.interchange import formats
+from storage.schema import StoreError, Word
 from tasks import ingest
-from tasks.ingest import read_segments
+from tasks.ingest import import_features
 from tasks.labels import LabelError
-
-HEADER = "video_id,clip_id,text\n"
-
-
-def corpus(raw: Path, *names: str, rows: str = "") -> Path:
-    """A raw folder with media of a few bytes (each its own name), last changed long ago."""
-    for name in names:
-        path = raw / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-        os.utime(path, (1e9, 1e9))
-    if rows:
-        (raw / "label.csv").write_text(HEADER + rows)
-    return raw
-
-
-def failures(segments) -> dict[str, str]:
-    return {str(segment.id): segment.failure.reason for segment in segments if segment.failure}
+from tests.tasks.labelled_data import labelled_data
+from tests.tasks.raw_folders import corpus, failures, read_segments
 
 
 @pytest.mark.parametrize("root", ["Raw/", ""])
@@ -62,7 +49,7 @@ def test_missing_and_ambiguous_media_fail_and_the_rest_goes_on(tmp_path):
     )
     segments = read_segments(raw)
     assert failures(segments) == {"v$_$2": "ambiguous_media", "v$_$3": "missing_media", "v$_$4": "missing_media"}
-    assert segments[2].failure.message.startswith("row 4, column clip_id: ")
+    assert segments[2].failure.message.startswith("row 4: no recording v/3.mp4")
 
 
 def test_ids_never_walk(tmp_path):
@@ -188,3 +175,20 @@ def test_grid_clips_and_their_word_times(shared_data, tmp_path):
     assert [len(segment.given_words) for segment in segments] == [
         6 if segment.id.clip in ("bbaf2n", "id2_vcd_swwp2s") else 0 for segment in segments
     ]
+
+
+def test_features_are_imported_once_and_split_where_they_are_not(tmp_path):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    dataset = replace(labelled_data(), splits=("",) * 21)
+    formats.write(dataset, tmp_path / "features", "zarr", "glove")
+    name = import_features.fn(store, tmp_path / "features", "glove", None)
+    found = store.aligned(name, at="staging")
+    assert found.words == dataset.words and set(found.splits) == {"train", "valid", "test"}
+    assert import_features.fn(store, tmp_path / "features", "glove", None) == name
+    formats.write(labelled_data(seed=1), tmp_path / "others", "zarr", "glove")
+    assert import_features.fn(store, tmp_path / "others", "glove", None) != name
+
+
+def test_features_that_are_not_there_are_refused_in_a_sentence(tmp_path):
+    with pytest.raises(StoreError, match="there is no .*nowhere"):
+        import_features.fn(FeatureStore.open(str(tmp_path / "store")), tmp_path / "nowhere", "glove", None)

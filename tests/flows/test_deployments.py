@@ -1,0 +1,57 @@
+"""The deployments of prefect.yaml go to processes, to containers and to a cluster without a change of code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import requests
+from prefect.settings import PREFECT_API_URL
+
+from tests.conftest import REPOSITORY
+
+NAMES = {"full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu", "video": "cpu"}
+
+
+@pytest.fixture
+def api(prefect_server) -> str:
+    return PREFECT_API_URL.value()
+
+
+@pytest.mark.parametrize("kind", ["process", "docker", "kubernetes"])
+def test_all_of_them_fit_pools_of_every_kind(kind, api, tmp_path):
+    for room in ("flows", "tasks", "storage", "dmd_model"):
+        (tmp_path / room).symlink_to(REPOSITORY / room)
+    written = (REPOSITORY / "prefect.yaml").read_text()
+    chosen = written.replace("<<: *process_cpu", f"<<: *{kind}_cpu").replace("<<: *process_gpu", f"<<: *{kind}_gpu")
+    assert (chosen == written) == (kind == "process")
+    (tmp_path / "prefect.yaml").write_text(chosen)
+    prefix = "" if kind == "process" else f"{kind}-"
+    template = ["--base-job-template", str(REPOSITORY / "docs" / "kubernetes-pool.json")]
+    for pool in ("cpu", "gpu"):
+        options = template if kind == "kubernetes" else []
+        prefect(api, tmp_path, "work-pool", "create", prefix + pool, "--type", kind, "--overwrite", *options)
+    prefect(api, tmp_path, "deploy", "--all")
+    deployments = requests.post(f"{api}/deployments/filter", json={}, timeout=10).json()
+    assert {entry["name"]: entry["work_pool_name"] for entry in deployments} == {
+        name: prefix + pool for name, pool in NAMES.items()
+    }
+    for entry in deployments:
+        (step,) = entry["pull_steps"]
+        folder = step["prefect.deployments.steps.set_working_directory"]["directory"]
+        assert folder == (str(tmp_path) if kind == "process" else "/opt/dmd")
+        assert "image" in entry["job_variables"] or kind == "process"
+
+
+def prefect(api: str, folder, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+        cwd=folder,
+        env={**os.environ, "PREFECT_API_URL": api, "PWD": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, json.dumps(arguments) + done.stdout + done.stderr
