@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
+from cyclopts.validators import Number
 from pydantic import ValidationError
 
-from flows.parameters import CompareParameters, RunParameters, SearchParameters, TrainParameters
+from flows.parameters import (
+    CompareParameters,
+    DataParameters,
+    ExtractParameters,
+    PredictParameters,
+    RetrainParameters,
+    RunParameters,
+    SearchParameters,
+    TrainParameters,
+)
 
 
 def _wrong_values(error: CycloptsError) -> object:
@@ -29,6 +39,8 @@ app = App(
     version="0.1.0",
     error_formatter=_wrong_values,
 )
+registry = App(name="models", help="The trained models of a data set: which of them serves.")
+app.command(registry)
 
 
 def main() -> None:
@@ -45,7 +57,9 @@ Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_v
 HOME = Path(".dmd")
 TextFeatures = Literal["glove", "bert"]
 Form = Literal["mmsa", "npz", "zarr", "huggingface"]
-DEFAULTS, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
+DEFAULTS, EXTRACT, TRAIN = RunParameters(), ExtractParameters(), TrainParameters()
+COMPARE, SEARCH = CompareParameters(), SearchParameters()
+RETRAIN, DATA = RetrainParameters(), DataParameters()
 
 
 @app.command
@@ -53,14 +67,15 @@ def run(
     *, run: Annotated[RunParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = DEFAULTS
 ) -> int:
     """Run the pipeline: raw video (or the sample corpus) to word-aligned features, trained models and a report."""
-    from flows.dmd import dmd
-    from flows.local_server import at_hand
+    return _run(run)
 
-    with at_hand():
-        page = dmd(run)
-    if page is not None:
-        print(f"\nreport: {page}")
-    return 0
+
+@app.command
+def extract(
+    *, run: Annotated[ExtractParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = EXTRACT
+) -> int:
+    """Run the pipeline to the published data set: what is new, or has other settings, is measured, and nothing else."""
+    return _run(run)
 
 
 @app.command
@@ -80,6 +95,71 @@ def compare(
 
 
 @app.command
+def retrain(
+    *, run: Annotated[RetrainParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = RETRAIN
+) -> int:
+    """Train the champion's model again on data that have arrived, and promote it if it has become better."""
+    from flows.local_server import at_hand
+    from flows.retrain import retrain as flow
+
+    with at_hand():
+        state = flow(run, return_state=True)
+    page = state.result()
+    print(f"\nretraining: {page}" if page else f"\n{state.message}")
+    return 0
+
+
+@app.command
+def watch(folder: Path, *, settle_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 30) -> None:
+    """Tell Prefect (event `dmd.data.arrived`) each time that files in FOLDER came, changed or went; until Ctrl-C.
+
+    Parameters
+    ----------
+    folder
+        The raw folder of a data set.
+    settle_seconds
+        Files are announced when nothing has changed for so long.
+    """
+    from flows import watch
+
+    for line in watch.watch(folder, settle_seconds):
+        print(line, flush=True)
+
+
+@registry.command(name="list")
+def list_models(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
+    """Print who stood for champion, oldest first, and what was decided; the champion has a star."""
+    from flows.models import listing
+
+    print(listing(data))
+
+
+@registry.command
+def roll_back(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
+    """Withdraw the champion: the one before it serves again."""
+    from flows.models import listing
+    from tasks import champion
+
+    champion.roll_back(data.models_folder)
+    print(listing(data))
+
+
+@registry.command
+def promote(model: str, *, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
+    """Make MODEL champion, as it was trained last on the data set that is published.
+
+    Parameters
+    ----------
+    model
+        Its name, such as dmd.
+    """
+    from flows import models
+
+    models.promote(data, model)
+    print(models.listing(data))
+
+
+@app.command
 def search(
     *, run: Annotated[SearchParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = SEARCH
 ) -> None:
@@ -87,6 +167,17 @@ def search(
     from flows.train import search_settings
 
     print(f"\nbest settings: {search_settings(run)}")
+
+
+def _run(run: RunParameters) -> int:
+    from flows.dmd import dmd
+    from flows.local_server import at_hand
+
+    with at_hand():
+        page = dmd(run)
+    if page is not None:
+        print(f"\nreport: {page}")
+    return 0
 
 
 def _train(run: TrainParameters) -> int:
@@ -146,6 +237,17 @@ def export(
     found, published = published_data(TrainParameters(dataset=dataset, home=home, store=store))
     formats.write(found.aligned(published.fingerprint, at=published.snapshot), path, format, text)
     print(f"{published.tag} written to {path}")
+
+
+@app.command
+def predict(run: Annotated[PredictParameters, Parameter(name="*", negative_iterable=())]) -> None:
+    """Read a video of your own with a trained model: a page to look at, and tables of every segment and word."""
+    from flows.local_server import at_hand
+    from flows.predict import predict_video
+
+    with at_hand():
+        page = predict_video(run)
+    print(f"\nprediction: {page}")
 
 
 @app.command

@@ -9,14 +9,10 @@ import numpy as np
 import pandas as pd
 
 from storage.schema import AlignedDataset
-from tasks.features.vision import BLENDSHAPES
+from tasks.features import audio, vision
 
 RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(BLENDSHAPES, (0, 1)),
-    **dict.fromkeys(("headPitch", "headYaw", "headRoll"), (-180, 180)),  # degrees
-    **dict.fromkeys(("voiced", "periodicity", "flatness", "zero_crossing_rate"), (0, 1)),
-    **dict.fromkeys(("f0", "centroid", "bandwidth", "rolloff"), (0, 8000)),  # hertz, up to half of 16 kHz
-    "loudness": (-100, 10),  # decibels of full scale
+    column.name: column.range for column in (*vision.COLUMNS, *audio.COLUMNS) if column.range is not None
 }
 """Where the values of a column must lie, by its name; columns of other names may hold anything finite."""
 
@@ -113,7 +109,7 @@ def _word_time_faults(dataset: AlignedDataset, owner: np.ndarray) -> np.ndarray:
     """Of each word whether it has one time only, ends before it starts, or starts before 0 or its predecessor's end."""
     starts, ends = dataset.starts, dataset.ends
     faults = np.isfinite(starts) != np.isfinite(ends)
-    faults |= (ends <= starts) | (starts < -OVERLAP_SECONDS)  # False for NaN
+    faults |= (ends < starts) | (starts < -OVERLAP_SECONDS)  # False for NaN; what is not spoken may last no time
     faults[1:] |= (owner[1:] == owner[:-1]) & (starts[1:] < ends[:-1] - OVERLAP_SECONDS)
     return faults
 

@@ -70,7 +70,7 @@ def dataset_rules(dataset: AlignedDataset, lost: int, thresholds: Thresholds) ->
         Rule(
             "word_times",
             "segments",
-            "Words start before they end and follow each other",
+            "No word ends before it starts or starts before the one before it ends",
             _between("time_faults", None, 0),
         ),
         Rule("label_in_range", "segments", f"Every label lies in [{low:g}, {high:g}]", _between("label", low, high)),

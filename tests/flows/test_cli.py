@@ -15,6 +15,7 @@ from flows.parameters import CompareParameters, RunParameters, TrainParameters
 from storage import aligned
 from storage.interchange import formats
 from tests.conftest import REPOSITORY
+from tests.flows.conftest import NAME
 from tests.tasks.test_validate import good_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
@@ -36,7 +37,7 @@ def dmd(capsys, *arguments: str) -> tuple[int, str, str]:
 def test_help_lists_the_commands(capsys):
     code, said, _ = dmd(capsys, "--help")
     assert code == 0
-    commands = ("run", "import", "export", "train", "compare", "search", "sample", "doctor", "up")
+    commands = ("run", "extract", "import", "export", "train", "compare", "search", "sample", "doctor", "up")
     assert all(f" {command} " in said for command in commands)
 
 
@@ -68,6 +69,12 @@ def test_every_parameter_of_a_run_is_an_option_with_its_description(capsys):
         (["sample"], "--folder requires an argument"),
         (["train", "--model", "dmdd"], "no model is named 'dmdd'; there are dmd, ef-lstm"),
         (["search", "--models", "dmd", "mult"], "at most 1 item"),
+        (["retrain", "--dataset", "mosi"], "data set 'mosi' needs raw"),
+        (["retrain", "--seeds", "5"], "Unknown option: --seeds"),
+        (["watch"], "--folder requires an argument"),
+        (["watch", "/nowhere"], "no folder /nowhere"),
+        (["watch", ".", "--settle-seconds", "0"], "Must be > 0"),
+        (["models", "list", "--home", "/nowhere"], "/nowhere/sample/models has no champion yet"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -80,8 +87,8 @@ def test_a_mistake_is_answered_in_a_sentence(capsys, arguments, sentence):
 def test_every_wrong_option_has_a_line_and_no_lesson_on_pydantic(capsys):
     _, _, complaint = dmd(capsys, "run", "--stop-after", "report", "--segments", "3")
     assert complaint == (
-        "Error --stop-after: Input should be 'ingest', 'align', 'extract', 'validate' or 'train' "
-        "--segments: Input should be greater than or equal to 12"
+        "Error --segments: Input should be greater than or equal to 12 "
+        "--stop-after: Input should be 'ingest', 'align', 'extract', 'validate' or 'train'"
     )
 
 
@@ -98,6 +105,44 @@ def test_a_finished_run_says_where_the_report_is(capsys, finished):
     options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
     code, said, _ = dmd(capsys, "run", "--dataset", run.dataset, *map(str, options))
     assert code == 0 and said.endswith(f"report: {finished.page}")
+
+
+def test_extraction_again_commits_nothing_and_trains_nothing(capsys, finished, tmp_path):
+    home = finished.copy(tmp_path / "home")
+    run, before = home.parameters(), home.snapshots()
+    options = ["--raw", run.raw, "--home", run.home, "--dask", run.dask, "--no-trust-word-times"]
+    options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
+    code, said, _ = dmd(capsys, "extract", "--dataset", run.dataset, *map(str, options))
+    assert code == 0 and said.endswith(f"report: {home.page}")
+    assert home.snapshots() == before and home.results.keys() == {
+        home.folder / path.relative_to(finished.folder) for path in finished.results
+    }
+
+
+def test_models_are_promoted_listed_and_rolled_back(capsys, finished, tmp_path):
+    home = finished.copy(tmp_path / "home")
+    options = ["--dataset", NAME, "--home", str(home.folder)]
+    _, said, _ = dmd(capsys, "models", "list", *options)
+    tag = home.store.published().tag
+    assert re.fullmatch(rf"\* \S+ dmd, 1 seeds, {tag} promoted: the first model that was trained", said)
+    _, said, _ = dmd(capsys, "models", "promote", "dmd", *options)
+    assert re.search(r"trained \* \S+ dmd, 1 seeds, \S+ promoted: chosen by hand$", said)
+    _, said, _ = dmd(capsys, "models", "roll-back", *options)
+    assert said.startswith("* ") and re.search(r"promoted, withdrawn \S+: chosen by hand$", said)
+    code, _, complaint = dmd(capsys, "models", "roll-back", *options)
+    assert code == 1 and "no champion before the present one" in complaint
+    code, _, complaint = dmd(capsys, "models", "promote", "mult", *options)
+    assert code == 1 and "no mult that was trained on" in complaint and "Traceback" not in complaint
+
+
+def test_retraining_where_nothing_arrived_says_so(capsys, finished):
+    run = finished.parameters()
+    options = ["--dataset", NAME, "--raw", run.raw, "--home", run.home, "--dask", run.dask, "--no-trust-word-times"]
+    options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
+    code, said, _ = dmd(capsys, "retrain", *map(str, options))
+    assert code == 0 and said.endswith(
+        "nothing new to judge (0 new, 0 changed and 0 gone segments since the champion was trained)"
+    )
 
 
 def test_a_run_on_a_folder_without_labels_says_so(capsys, prefect_server, tmp_path):

@@ -11,7 +11,7 @@ from storage.feature_store import FeatureStore
 from storage.schema import Failure, Frames, Word, fingerprint
 from storage.segments import Segment, SegmentId
 from tasks import pack
-from tasks.extract import Step
+from tasks.extract import Step, segment_states
 from tasks.features.pooling import pool
 from tasks.pack import aligned_dataset, extracted, recipe
 
@@ -112,13 +112,41 @@ def test_unaligned_frames_are_as_they_were_measured(store, segments):
     assert aligned_dataset(store, [], WORDS, FEATURES, COLUMNS, aligned=False).features["vision"].shape == (0, 3)
 
 
+def test_word_pieces_keep_rows_of_their_own_beside_the_words(store, segments):
+    """As many as the tokenizer made, at times that nobody knows."""
+    step = Step("pieces", fingerprint({"tokenizer": 1}))
+
+    def pieces_of(of: Segment) -> Frames:
+        numbers = [0, *(index + 1 for index, token in enumerate(of.text.split()) for _ in token), 0]
+        values = np.array([[7 * number, number] for number in numbers], np.float32)
+        return Frames(values, np.arange(len(values), dtype=np.float64), np.ones(len(values), bool))
+
+    fill(store, segments, {})
+    columns = COLUMNS | {"pieces": ("piece", "word")}
+    store.append("pieces", {"tokenizer": 1}, columns["pieces"], {step.key(s): pieces_of(s) for s in segments})
+    dataset = aligned_dataset(store, segments, WORDS, [*FEATURES, step], columns)
+    assert dataset.frame_offsets.keys() == {"pieces"} and np.isnan(dataset.frame_times["pieces"]).all()
+    for index, of in enumerate(segments):
+        rows = slice(*dataset.frame_offsets["pieces"][index : index + 2])
+        np.testing.assert_array_equal(dataset.features["pieces"][rows], pieces_of(of).values)
+
+
 def test_only_segments_whose_every_step_succeeded_are_extracted(store, segments):
     segments[5] = replace(segments[5], failure=Failure("missing_media", "no recording"))
     segments[4] = replace(segments[4], excluded="duplicate_row")
     fill(store, segments, {"words": {2}, "vision": {5}})
-    assert [s.row for s in extracted(store, segments, STEPS)] == [3, 4]
-    unmeasured = segment(9, "never seen before")
-    assert [s.row for s in extracted(store, [unmeasured, *segments], STEPS)] == [3, 4]
+    segments += [segment(9, "never seen before")]
+    assert [s.row for s in extracted(segments, segment_states(store, segments, STEPS))] == [3, 4]
+
+
+def test_what_is_not_extracted_yet_is_not_packed_over(store, segments):
+    fill(store, segments, {})
+    store.write_segments([*segments, segment(9, "never seen before")])
+    steps = (WORDS, *(replace(step, columns=COLUMNS[step.name]) for step in FEATURES))
+    with pytest.raises(pack.PackError, match="not extracted yet: words of 1 segments"):
+        pack.pack.fn(store, steps)
+    store.write_segments(segments)
+    assert store.has_aligned(pack.pack.fn(store, steps))
 
 
 def test_nothing_extracted_is_an_empty_dataset(store, segments):
@@ -129,7 +157,7 @@ def test_nothing_extracted_is_an_empty_dataset(store, segments):
 
 def test_stored_under_its_recipe_and_read_back(store, segments):
     fill(store, segments, {"vision": {3}})
-    packed = extracted(store, segments, STEPS)
+    packed = extracted(segments, segment_states(store, segments, STEPS))
     dataset = aligned_dataset(store, packed, WORDS, FEATURES, COLUMNS)
     name = store.write_aligned(recipe(packed, WORDS, FEATURES), dataset)
     found = store.aligned(name, at="staging")

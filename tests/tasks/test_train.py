@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from dmd_model import checkpoint
 from dmd_model.batch import DataError
 from dmd_model.dmd import DMD
 from dmd_model.registry import configure
+from storage.feature_store import FeatureStore
 from storage.interchange.pickles import read_pickle, write_mmsa
-from tasks.train import Job, TrainingError, frame_lengths, split_samples, train, train_jobs
+from storage.schema import fingerprint
+from tasks.assets import fetch
+from tasks.features.text import Pieces
+from tasks.hub_models import model_sha256
+from tasks.train import Job, TrainingError, frame_lengths, split_samples, train, train_jobs, trained_encoder
 from tests.dmd_model.made_up import make_samples
 from tests.tasks.labelled_data import WIDTHS, labelled_data, publish, unaligned_data
 
@@ -42,7 +50,8 @@ def test_every_seed_is_trained_once_on_data_that_its_folder_names(tmp_path):
     records = [json.loads((path / "result.json").read_text()) for path in runs]
     assert [(record["model"], record["seed"]) for record in records] == [("dmd", 1), ("dmd", 2)]
     for path in runs:
-        assert json.loads((path / "data.json").read_text()) == {**asdict(published), "text": "glove"}
+        data = json.loads((path / "data.json").read_text())
+        assert len(data.pop("code")) == 16 and data == {**asdict(published), "text": "glove"}
     before = results(tmp_path / "models")
     assert run(store, published, tmp_path / "models") == runs
     assert results(tmp_path / "models") == before
@@ -154,3 +163,67 @@ def test_an_encoder_is_fine_tuned_on_the_pieces_of_an_mmsa_file(tmp_path):
     train_jobs([job], {split: split_samples(found, split, "pieces") for split in ("train", "valid", "test")}, "cpu")
     predictions = json.loads((tmp_path / "run" / "result.json").read_text())["predictions"]["test"]
     assert np.isfinite(list(predictions.values())).all() and len(set(predictions.values())) > 1
+
+
+@pytest.fixture
+def encoder(tmp_path) -> Path:
+    """A small BERT that reads the pieces of a real vocabulary."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=30522, hidden_size=12, num_hidden_layers=1, num_attention_heads=2,
+                        intermediate_size=16, max_position_embeddings=64)  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path / "encoder")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        shutil.copy(fetch("all-MiniLM-L6-v2") / name, tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def with_pieces(folder: Path, pieces: Pieces):
+    """A published data set whose words were cut into pieces."""
+    data, store = labelled_data(), FeatureStore.open(str(folder / "store"))
+    spans = zip(data.offsets[:-1], data.offsets[1:], strict=True)
+    found = {str(row): pieces.measure(data.words[first:stop]) for row, (first, stop) in enumerate(spans)}
+    store.append("pieces", pieces.recipe(), pieces.columns, found)
+    rows = np.concatenate([frames.values for frames in found.values()])
+    data = replace(
+        data,
+        features=data.features | {"pieces": rows},
+        masks=data.masks | {"pieces": np.ones(len(rows), bool)},
+        columns=data.columns | {"pieces": pieces.columns},
+        frame_offsets={"pieces": np.cumsum([0, *(len(frames.values) for frames in found.values())])},
+        frame_times={"pieces": np.full(len(rows), np.nan)},
+    )
+    made_of = {"features": {"pieces": fingerprint(pieces.recipe())}}
+    return store, store.publish(store.write_aligned(made_of, data))
+
+
+def test_the_encoder_of_word_pieces_is_trained_with_the_model(tmp_path, encoder):
+    store, published = with_pieces(tmp_path, Pieces(str(encoder)))
+    (path,) = run(store, published, tmp_path / "models", seeds=(1,), text="pieces")
+    assert json.loads((path / "config.json").read_text())["columns"]["text"] == ["piece", "word"]
+    before = load_file(encoder / "model.safetensors")
+    after = checkpoint.load(path).model.encoder.state_dict()
+    changed = [name for name, weights in after.items() if not np.array_equal(weights.numpy(), before[name])]
+    assert any("attention" in name for name in changed)
+
+
+def test_an_encoder_that_changed_since_is_refused_and_so_are_data_without_pieces(tmp_path, encoder):
+    store, published = with_pieces(tmp_path, Pieces(str(encoder)))
+    assert trained_encoder(store, published, "glove") is None
+    assert trained_encoder(store, published, "pieces") == encoder
+    (encoder / "vocab.txt").write_text("other words")
+    model_sha256.cache_clear()
+    with pytest.raises(TrainingError, match="has changed: extract the data set again"):
+        trained_encoder(store, published, "pieces")
+    store, published = publish(tmp_path / "other", labelled_data())
+    with pytest.raises(TrainingError, match="has no word pieces: extract it from raw video"):
+        trained_encoder(store, published, "pieces")
+
+
+def test_word_pieces_do_not_make_a_data_set_unaligned(tmp_path, encoder):
+    store, published = with_pieces(tmp_path, Pieces(str(encoder)))
+    assert frame_lengths(store.aligned(published.fingerprint), "pieces") == {}
+    assert "pieces" not in frame_lengths(unaligned_data(), "pieces")
+    assert frame_lengths(unaligned_data(), "pieces") == frame_lengths(unaligned_data(), "glove")

@@ -81,6 +81,14 @@ def test_good_dataset_passes(tmp_path):
     assert "glove_in_range" not in names  # nothing is known of the range of its columns
 
 
+def test_words_that_were_not_found_may_last_no_time(tmp_path):
+    """A dash between two words without a pause: its neighbours' boundary is where it starts and ends."""
+    dataset = good_dataset()
+    word = int(dataset.offsets[3]) + 1
+    squeezed = spoil(dataset, ends={word: dataset.starts[word]}, starts={word + 1: dataset.starts[word]})
+    assert judge(squeezed, {}, tmp_path).passed
+
+
 def test_each_single_fault_is_caught_by_its_check(tmp_path):
     """Nine faults in nine segments of one data set: each check names its own and no other."""
     dataset = good_dataset()
