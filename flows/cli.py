@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
 from cyclopts.validators import Number
@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from flows.parameters import (
     CompareParameters,
     DataParameters,
+    ExtractParameters,
+    PredictParameters,
     RetrainParameters,
     RunParameters,
     SearchParameters,
@@ -53,7 +55,10 @@ def main() -> None:
 
 Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
 HOME = Path(".dmd")
-DEFAULTS, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
+TextFeatures = Literal["glove", "bert"]
+Form = Literal["mmsa", "npz", "zarr", "huggingface"]
+DEFAULTS, EXTRACT, TRAIN = RunParameters(), ExtractParameters(), TrainParameters()
+COMPARE, SEARCH = CompareParameters(), SearchParameters()
 RETRAIN, DATA = RetrainParameters(), DataParameters()
 
 
@@ -62,14 +67,15 @@ def run(
     *, run: Annotated[RunParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = DEFAULTS
 ) -> int:
     """Run the pipeline: raw video (or the sample corpus) to word-aligned features, trained models and a report."""
-    from flows.dmd import dmd
-    from flows.local_server import at_hand
+    return _run(run)
 
-    with at_hand():
-        page = dmd(run)
-    if page is not None:
-        print(f"\nreport: {page}")
-    return 0
+
+@app.command
+def extract(
+    *, run: Annotated[ExtractParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = EXTRACT
+) -> int:
+    """Run the pipeline to the published data set: what is new, or has other settings, is measured, and nothing else."""
+    return _run(run)
 
 
 @app.command
@@ -163,6 +169,17 @@ def search(
     print(f"\nbest settings: {search_settings(run)}")
 
 
+def _run(run: RunParameters) -> int:
+    from flows.dmd import dmd
+    from flows.local_server import at_hand
+
+    with at_hand():
+        page = dmd(run)
+    if page is not None:
+        print(f"\nreport: {page}")
+    return 0
+
+
 def _train(run: TrainParameters) -> int:
     from flows.local_server import at_hand
     from flows.train import train_published
@@ -171,6 +188,66 @@ def _train(run: TrainParameters) -> int:
         page = train_published(run)
     print(f"\nresults: {page}")
     return 0
+
+
+@app.command(name="import")
+def import_(
+    path: Path, *, dataset: str, text: TextFeatures = "glove", home: Home = HOME, store: str | None = None
+) -> int:
+    """Check a file or folder of features of the field and publish it as a data set.
+
+    Parameters
+    ----------
+    path
+        An .npz, a pickle of MMSA, MulT or MISA, a folder of .csd or of a file a split, or what `dmd export` wrote.
+    dataset
+        Name of the data set.
+    text
+        What the text features are.
+    store
+        URL of the store; by default a folder in HOME.
+    """
+    return run(
+        run=RunParameters(dataset=dataset, features=path, text=text, home=home, store=store, stop_after="validate")
+    )
+
+
+@app.command
+def export(
+    path: Path, *, format: Form, dataset: str, text: TextFeatures = "glove", home: Home = HOME, store: str | None = None
+) -> None:
+    """Write the data set that was published last to PATH, where there must be nothing yet.
+
+    Parameters
+    ----------
+    path
+        A file (mmsa, npz) or folder (zarr, huggingface).
+    format
+        What to write.
+    dataset
+        Name of the data set.
+    text
+        Which feature becomes the text of formats that have one text.
+    store
+        URL of the store; by default a folder in HOME.
+    """
+    from flows.train import published_data
+    from storage.interchange import formats
+
+    found, published = published_data(TrainParameters(dataset=dataset, home=home, store=store))
+    formats.write(found.aligned(published.fingerprint, at=published.snapshot), path, format, text)
+    print(f"{published.tag} written to {path}")
+
+
+@app.command
+def predict(run: Annotated[PredictParameters, Parameter(name="*", negative_iterable=())]) -> None:
+    """Read a video of your own with a trained model: a page to look at, and tables of every segment and word."""
+    from flows.local_server import at_hand
+    from flows.predict import predict_video
+
+    with at_hand():
+        page = predict_video(run)
+    print(f"\nprediction: {page}")
 
 
 @app.command

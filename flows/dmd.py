@@ -9,10 +9,10 @@ from prefect import flow
 
 from flows.parameters import RawParameters, RunParameters
 from storage.feature_store import FeatureStore, Published
-from tasks.align import align
+from tasks.align import align, aligner_named
 from tasks.champion import crown
 from tasks.evaluate import evaluate
-from tasks.extract import Step, extract, instruments
+from tasks.extract import Instrument, Step, extract, instruments, modality
 from tasks.ingest import import_features, ingest
 from tasks.pack import pack
 from tasks.report import report
@@ -64,7 +64,7 @@ def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> 
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text, run.folds)
+        dataset = pack(store, steps, run.aligned) if raw else import_features(store, run.features, run.text, run.folds)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         return DataSet(dataset, steps, verdict, publish(store, dataset) if verdict.passed else None)
 
@@ -82,14 +82,28 @@ def train_and_report(
 
 
 def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list[Step]:
-    """Ingest the labels, transcribe what has no text, align words, extract every feature, as far as the run goes."""
+    """Ingest the labels, transcribe what has no text, align words, extract features, as far as the run goes.
+
+    Returns all steps, done or not.
+    """
     ingest(store, raw, run.folder / "inventory.json", run.folds, run.errata)
+    seen = run.raw_on_workers or str(raw.absolute())
     steps = []
     with Workers(run.dask) as workers:
         if run.reaches("align"):
-            transcribe(store, workers, raw, run.retry_failures)
-            steps.append(align(store, workers, raw, run.trusts_word_times, run.retry_failures))
+            transcribe(store, workers, seen, run.retry_failures)
+            aligner = aligner_named(run.aligner)
+            steps.append(align(store, workers, seen, aligner, run.trusts_word_times, run.retry_failures))
         if run.reaches("extract"):
-            for feature, instrument in instruments(run.text_encoder, run.frames_per_second).items():
-                steps.append(extract(store, workers, raw, feature, instrument, run.retry_failures))
+            for feature, instrument in _instruments(run).items():
+                measured = modality(feature) in run.modalities
+                steps.append(
+                    extract(store, workers, seen, feature, instrument, run.retry_failures)
+                    if measured
+                    else Step.of(feature, instrument)
+                )
     return steps
+
+
+def _instruments(run: RunParameters) -> dict[str, Instrument]:
+    return instruments(run.text_encoder, run.frames_per_second, run.pitch_range, run.word_vectors, run.speech_encoder)

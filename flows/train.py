@@ -13,7 +13,7 @@ from tasks.champion import crown
 from tasks.evaluate import evaluate
 from tasks.report import report
 from tasks.search import search
-from tasks.train import split_samples, train
+from tasks.train import split_samples, train, trained_encoder
 
 
 @flow(name="dmd")
@@ -41,7 +41,8 @@ def search_settings(run: SearchParameters) -> Path:
     samples = {split: split_samples(data, split, run.text) for split in ("train", "valid")}
     (model,) = run.models
     folder = run.folder / "searches" / f"{model}-{published.fingerprint}-{run.text}"
-    search(model, samples, run.seeds, run.trials, run.minutes, folder, run.device)
+    encoder = trained_encoder(store, published, run.text)
+    search(model, samples, run.seeds, run.trials, run.minutes, folder, run.device, encoder)
     return folder / "best.json"
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from dmd_model.registry import MODELS
 from flows import cli
 from flows.parameters import CompareParameters, RunParameters, TrainParameters
+from storage import aligned
+from storage.interchange import formats
 from tests.conftest import REPOSITORY
 from tests.flows.conftest import NAME
+from tests.tasks.test_validate import good_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
 
@@ -33,7 +37,8 @@ def dmd(capsys, *arguments: str) -> tuple[int, str, str]:
 def test_help_lists_the_commands(capsys):
     code, said, _ = dmd(capsys, "--help")
     assert code == 0
-    assert all(f" {command} " in said for command in ("run", "train", "compare", "search", "sample", "doctor", "up"))
+    commands = ("run", "extract", "import", "export", "train", "compare", "search", "sample", "doctor", "up")
+    assert all(f" {command} " in said for command in commands)
 
 
 def test_it_runs_as_a_module():
@@ -58,7 +63,7 @@ def test_every_parameter_of_a_run_is_an_option_with_its_description(capsys):
         (["run", "--segments", "3"], "greater than or equal to 12"),
         (["run", "--segments", "many"], "--segments: Input should be a valid integer"),
         (["run", "--min-coverage", "95"], "less than or equal to 1"),
-        (["run", "--dataset", "mosi"], "data set 'mosi' needs raw (a folder of video) or features (a file)"),
+        (["run", "--dataset", "mosi"], "data set 'mosi' needs raw (a folder of video) or features (a file or folder)"),
         (["run", "--raw", "a", "--features", "b"], "not both"),
         (["run", "mosi"], "mosi"),
         (["sample"], "--folder requires an argument"),
@@ -102,6 +107,18 @@ def test_a_finished_run_says_where_the_report_is(capsys, finished):
     assert code == 0 and said.endswith(f"report: {finished.page}")
 
 
+def test_extraction_again_commits_nothing_and_trains_nothing(capsys, finished, tmp_path):
+    home = finished.copy(tmp_path / "home")
+    run, before = home.parameters(), home.snapshots()
+    options = ["--raw", run.raw, "--home", run.home, "--dask", run.dask, "--no-trust-word-times"]
+    options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
+    code, said, _ = dmd(capsys, "extract", "--dataset", run.dataset, *map(str, options))
+    assert code == 0 and said.endswith(f"report: {home.page}")
+    assert home.snapshots() == before and home.results.keys() == {
+        home.folder / path.relative_to(finished.folder) for path in finished.results
+    }
+
+
 def test_models_are_promoted_listed_and_rolled_back(capsys, finished, tmp_path):
     home = finished.copy(tmp_path / "home")
     options = ["--dataset", NAME, "--home", str(home.folder)]
@@ -135,6 +152,32 @@ def test_a_run_on_a_folder_without_labels_says_so(capsys, prefect_server, tmp_pa
     )
     assert code == 1
     assert f"dmd: {tmp_path / 'raw'} has no label.csv" in complaint and "Traceback" not in complaint
+
+
+def test_features_come_in_as_one_format_and_go_out_as_every_other(capsys, prefect_server, tmp_path):
+    dataset = good_dataset()
+    formats.write(dataset, tmp_path / "aligned_50.pkl", "mmsa", "glove")
+    at = ["--dataset", "mine", "--home", str(tmp_path)]
+    code, _, complaint = dmd(capsys, "export", str(tmp_path / "early"), "--format", "npz", *at)
+    assert code == 1 and "has no published data set" in complaint
+    code, said, _ = dmd(capsys, "import", str(tmp_path / "aligned_50.pkl"), *at)
+    assert code == 0 and said.endswith(f"report: {tmp_path / 'mine' / 'report.html'}")
+    for form in get_args(cli.Form):
+        path = tmp_path / "out" / form
+        code, said, _ = dmd(capsys, "export", str(path), "--format", form, *at)
+        assert code == 0 and said.endswith(f"written to {path}")
+        assert aligned.digest(formats.read(path, "glove")) == aligned.digest(dataset)
+    code, _, complaint = dmd(capsys, "export", str(path), "--format", form, *at)
+    assert code == 1 and "is there already" in complaint
+    assert set(get_args(cli.Form)) == set(formats.WRITTEN)
+
+
+def test_a_hostile_pickle_is_refused_in_a_sentence(capsys, prefect_server, tmp_path):
+    (tmp_path / "aligned_50.pkl").write_bytes(b"\x80\x04cposix\nsystem\n\x8c\x05touch\x85R.")
+    code, _, complaint = dmd(
+        capsys, "import", str(tmp_path / "aligned_50.pkl"), "--dataset", "mine", "--home", str(tmp_path)
+    )
+    assert code == 1 and "aligned_50.pkl asks for posix.system" in complaint and "Traceback" not in complaint
 
 
 def test_doctor_names_every_model_file(capsys):

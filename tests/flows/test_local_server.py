@@ -67,9 +67,12 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
             "train": {"run": {}},
             "compare": {"run": {"models": ["all"], "seeds": [5]}},
             "nightly": {"run": {}},
+            "video": {},
         }
         pools = {entry["name"]: entry["work_pool_name"] for entry in deployments}
-        assert pools == {"full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu"}
+        assert pools == {
+            "full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu", "video": "cpu",
+        }  # fmt: skip
         found = requests.post(f"{api}/work_pools/filter", json={}, timeout=10).json()
         assert {pool["name"]: pool["concurrency_limit"] for pool in found} == local_server.POOLS
         assert dmd("status", "--home", str(home)).count("running, process") == 3
