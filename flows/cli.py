@@ -1,15 +1,24 @@
-"""The command `dmd`."""
+"""The command `dmd`: every option is a field of a model of `flows.parameters`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter
 from pydantic import ValidationError
 
-from flows.parameters import CompareParameters, RunParameters, SearchParameters, TrainParameters
+from flows.parameters import (
+    CompareParameters,
+    RunParameters,
+    SampleParameters,
+    SearchParameters,
+    ServiceParameters,
+    TrainParameters,
+    UpParameters,
+)
 
 
 def _wrong_values(error: CycloptsError) -> object:
@@ -30,6 +39,15 @@ app = App(
     error_formatter=_wrong_values,
 )
 
+Fields = TypeVar("Fields")
+Options = Annotated[Fields, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+"""Every field of a parameters model as an option."""
+AsJson = Annotated[
+    bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON object and nothing else.")
+]
+RUN, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
+SAMPLE, SERVICE, UP = SampleParameters(), ServiceParameters(), UpParameters()
+
 
 def main() -> None:
     """The console script: an error that explains itself is one sentence and exit code 1."""
@@ -41,16 +59,38 @@ def main() -> None:
         sys.exit(f"dmd: {error}")
 
 
-Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
-HOME = Path(".dmd")
-DEFAULTS, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
+@app.command
+def doctor(*, as_json: AsJson = False) -> None:
+    """Say what this machine has: device, libraries, model files.
+
+    Nothing is fetched; a file that is missing is named with the place that it would come from.
+    """
+    from flows import doctor
+
+    found = doctor.examine()
+    print(json.dumps(found) if as_json else doctor.describe(found))
 
 
 @app.command
-def run(
-    *, run: Annotated[RunParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = DEFAULTS
-) -> int:
-    """Run the pipeline: raw video (or the sample corpus) to word-aligned features, trained models and a report."""
+def sample(folder: Path, /, *, corpus: Options[SampleParameters] = SAMPLE) -> None:
+    """Make the sample corpus of talking-head video in FOLDER.
+
+    Parameters
+    ----------
+    folder
+        Where `Raw/` and `label.csv` are written.
+    """
+    from tasks.sample import build
+
+    build(folder, corpus.segments, corpus.seed)
+
+
+@app.command
+def run(*, run: Options[RunParameters] = RUN) -> None:
+    """Go from raw video to features, trained models and a report.
+
+    Without options, on the sample corpus. What the store holds already is not measured again.
+    """
     from flows.dmd import dmd
     from flows.local_server import at_hand
 
@@ -58,102 +98,89 @@ def run(
         page = dmd(run)
     if page is not None:
         print(f"\nreport: {page}")
-    return 0
 
 
 @app.command
-def train(
-    *, run: Annotated[TrainParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = TRAIN
-) -> int:
-    """Train models on a published data set, evaluate them and write a page of results."""
-    return _train(run)
+def train(*, run: Options[TrainParameters] = TRAIN, as_json: AsJson = False) -> None:
+    """Train models on a published data set and evaluate them."""
+    _train(run, as_json)
 
 
 @app.command
-def compare(
-    *, run: Annotated[CompareParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = COMPARE
-) -> int:
-    """Train DMD and its twelve baselines on a published data set, with five seeds, and set them side by side."""
-    return _train(run)
+def compare(*, run: Options[CompareParameters] = COMPARE, as_json: AsJson = False) -> None:
+    """Train DMD and twelve other models, and set them side by side."""
+    _train(run, as_json)
 
 
-@app.command
-def search(
-    *, run: Annotated[SearchParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = SEARCH
-) -> None:
-    """Search for better settings of a model, by its error on the valid split (needs the extra `search`)."""
-    from flows.train import search_settings
-
-    print(f"\nbest settings: {search_settings(run)}")
-
-
-def _train(run: TrainParameters) -> int:
+def _train(run: TrainParameters, as_json: bool) -> None:
     from flows.local_server import at_hand
     from flows.train import train_published
 
     with at_hand():
         page = train_published(run)
-    print(f"\nresults: {page}")
-    return 0
+    print(page.with_suffix(".json").read_text(encoding="utf-8") if as_json else f"\nresults: {page}")
 
 
 @app.command
-def sample(folder: Path, *, segments: int = 60, seed: int = 0) -> None:
-    """Make the embedded corpus of talking-head video in FOLDER.
+def search(*, run: Options[SearchParameters] = SEARCH) -> None:
+    """Search for better settings of a model on the valid split.
 
-    Parameters
-    ----------
-    folder
-        Where `Raw/` and `label.csv` are written.
-    segments
-        How many segments.
-    seed
-        The same seed makes the same bytes.
+    Needs the extra `search` (Optuna). The test split has no part in it.
     """
-    from tasks.sample import build
+    from flows.train import search_settings
 
-    build(folder, segments, seed)
-
-
-@app.command
-def doctor() -> None:
-    """Say which model files are here, which would be fetched from where, and what this machine trains on."""
-    from flows.doctor import examine
-
-    print(examine())
+    print(f"\nbest settings: {search_settings(run)}")
 
 
 @app.command
-def up(*, home: Home = HOME, port: int = 4200) -> None:
-    """Start Prefect on this machine (server, worker, deployments), for `prefect deployment run dmd/full`.
+def up(*, service: Options[UpParameters] = UP) -> None:
+    """Start Prefect: a server, its workers and the deployments.
 
-    Parameters
-    ----------
-    port
-        Where the server listens on the loopback address.
+    Then `prefect deployment run dmd/full` runs the pipeline.
     """
     from flows import local_server
 
-    address = local_server.up(home, port)
+    address = local_server.up(service.home, service.port)
     print(f"Prefect is up: {address}\nprefect deployment run dmd/full   runs the pipeline\ndmd down   ends it all")
 
 
 @app.command
-def down(*, home: Home = HOME) -> None:
+def down(*, service: Options[ServiceParameters] = SERVICE) -> None:
     """End what `dmd up` started."""
     from flows import local_server
 
-    print(f"ended {local_server.down(home)} processes")
+    print(f"ended {local_server.down(service.home)} processes")
 
 
 @app.command
-def status(*, home: Home = HOME) -> int:
-    """Say whether what `dmd up` started is running."""
+def status(*, service: Options[ServiceParameters] = SERVICE, as_json: AsJson = False) -> int:
+    """Say whether what `dmd up` started is running.
+
+    The exit code is 1 where nothing is.
+    """
     from flows import local_server
 
-    processes = local_server.running(home)
-    for name, process in processes.items():
-        print(f"{name}: running, process {process.pid}, log {home / name}.log")
-    if not processes:
-        print("not up")
+    processes = {
+        name: {"process": process.pid, "log": str(service.home / f"{name}.log")}
+        for name, process in local_server.running(service.home).items()
+    }
+    if as_json:
+        print(json.dumps(processes))
+    else:
+        lines = [f"{name}: running, process {it['process']}, log {it['log']}" for name, it in processes.items()]
+        print("\n".join(lines) or "not up")
     return 0 if processes else 1
+
+
+CONTENTS = {
+    "Begin": ("doctor", "sample"),
+    "Data sets and models": ("run", "train", "compare", "search"),
+    "Prefect as a service": ("up", "down", "status"),
+    "The command itself": ("--help", "--version", "--install-completion"),
+}
+"""The chapters of `dmd --help`, in which every command has its place."""
+app.register_install_completion_command(help="Have the shell complete commands and options.")
+for title, commands in CONTENTS.items():
+    chapter = Group.create_ordered(title)
+    for place, name in enumerate(commands):
+        app[name].group, app[name].sort_key = chapter, place

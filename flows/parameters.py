@@ -14,6 +14,10 @@ from dmd_model.registry import MODELS, check_name
 Stage = Literal["ingest", "align", "extract", "validate", "train"]
 """The stages in the order in which they run; a report is made of whatever was validated."""
 FIRST_SEED = 1111
+HOME = Field(
+    default_factory=lambda: Path(os.environ.get("DMD_HOME", ".dmd")),
+    description="Folder in which everything lands: store, models, reports, one folder a data set (DMD_HOME).",
+)
 
 
 class TrainParameters(BaseModel):
@@ -26,10 +30,7 @@ class TrainParameters(BaseModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         description="Name of the data set. `sample` is the embedded corpus, made where it is absent.",
     )
-    home: Path = Field(
-        default_factory=lambda: Path(os.environ.get("DMD_HOME", ".dmd")),
-        description="Folder in which everything lands: store, models, reports, one folder a data set.",
-    )
+    home: Path = HOME
     store: str | None = Field(None, description="URL of the store; by default a folder in `home`.")
     models: Annotated[list[str], Parameter(alias="--model")] = Field(
         ["dmd"], min_length=1, description="Models to train, by name; `all` are DMD and its twelve baselines."
@@ -146,3 +147,26 @@ class RunParameters(TrainParameters):
         """Whether the run goes as far as ``stage``."""
         stages = get_args(Stage)
         return stages.index(stage) <= stages.index(self.stop_after)
+
+
+class SampleParameters(BaseModel):
+    """The embedded corpus of talking-head video."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    segments: int = Field(60, ge=12, description="How many segments.")
+    seed: int = Field(0, ge=0, description="The same seed makes the same bytes.")
+
+
+class ServiceParameters(BaseModel):
+    """Prefect on this machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    home: Path = HOME
+
+
+class UpParameters(ServiceParameters):
+    """How Prefect is started on this machine."""
+
+    port: int = Field(4200, ge=1, le=65535, description="Where the server listens on the loopback address.")

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.parameters import SearchParameters, TrainParameters
 from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
-from tasks.evaluate import evaluate
+from tasks.evaluate import evaluate, write_results
 from tasks.report import report
 from tasks.search import search
 from tasks.train import split_samples, train
@@ -17,13 +17,15 @@ from tasks.train import split_samples, train
 
 @flow(name="dmd")
 def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: B008 the form shows these defaults
-    """Train models on the data set that was published last; evaluate them and write ``results.html``.
+    """Train models on the data set that was published last, evaluate them and write ``results.html``.
 
-    What the models folder holds already is not trained again. Raises StoreError where nothing was published.
+    ``results.json`` beside it has the table for scripts. What the models folder holds already is not trained again.
+    Raises StoreError where nothing was published.
     """
     store, published = published_data(run)
     runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
     rows = evaluate(store, published, runs, run.dataset)
+    write_results(rows, published, run.dataset, run.folder / "results.json")
     return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+from cyclopts import App
+from pydantic import BaseModel
 
 from dmd_model.registry import MODELS
 from flows import cli
@@ -29,10 +33,34 @@ def dmd(capsys, *arguments: str) -> tuple[int, str, str]:
     return code or 0, *texts
 
 
-def test_help_lists_the_commands(capsys):
+def commands(app: App = cli.app) -> Iterator[App]:
+    """All that can be called; flags such as --help are none."""
+    for inner in (app[name] for name in app if not name.startswith("-")):
+        yield from [inner] if inner.default_command else commands(inner)
+
+
+def test_help_reads_as_a_table_of_contents(capsys):
     code, said, _ = dmd(capsys, "--help")
-    assert code == 0
-    assert all(f" {command} " in said for command in ("run", "train", "compare", "search", "sample", "doctor", "up"))
+    chapters = [said.index(f" {title} ") for title in cli.CONTENTS]
+    places = [said.index(f" {name} ", chapters[0]) for names in cli.CONTENTS.values() for name in names[:-1]]
+    assert code == 0 and chapters == sorted(chapters) and places == sorted(places)
+
+
+def test_every_command_has_its_place_and_a_help_of_one_line():
+    placed = [name for names in cli.CONTENTS.values() for name in names]
+    assert sorted(placed) == sorted(set(cli.app) - {"-h"})
+    for name in placed:
+        first_line = cli.app[name].help.partition("\n")[0]
+        assert first_line.endswith(".") and len(first_line) < 70, name
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=lambda command: command.name[0])
+def test_every_option_is_a_field_of_the_parameters(command):
+    arguments = command.assemble_argument_collection()
+    models = [it.hint for it in arguments if isinstance(it.hint, type) and issubclass(it.hint, BaseModel)]
+    assert {it.keys[0] for it in arguments if it.keys} == {name for model in models for name in model.model_fields}
+    others = [it.names[0] for it in arguments if not it.keys and it.hint not in models]
+    assert len(models) <= 1 and all(name in ("--json", name.upper()) for name in others)
 
 
 def test_it_runs_as_a_module():
@@ -60,7 +88,9 @@ def test_every_parameter_of_a_run_is_an_option_with_its_description(capsys):
         (["run", "--dataset", "mosi"], "data set 'mosi' needs raw (a folder of video) or features (a file)"),
         (["run", "--raw", "a", "--features", "b"], "not both"),
         (["run", "mosi"], "mosi"),
-        (["sample"], "--folder requires an argument"),
+        (["sample"], "FOLDER requires an argument"),
+        (["sample", "corpus", "--segments", "3"], "--segments: Input should be greater than or equal to 12"),
+        (["up", "--port", "99999"], "--port: Input should be less than or equal to 65535"),
         (["train", "--model", "dmdd"], "no model is named 'dmdd'; there are dmd, ef-lstm"),
         (["search", "--models", "dmd", "mult"], "at most 1 item"),
     ],
@@ -95,6 +125,17 @@ def test_a_finished_run_says_where_the_report_is(capsys, finished):
     assert code == 0 and said.endswith(f"report: {finished.page}")
 
 
+def test_training_tells_scripts_its_results_and_nothing_else(capsys, finished):
+    run = finished.parameters()
+    options = ["--dataset", run.dataset, "--home", str(run.home), "--seeds", "1111", "--json"]
+    code, said, _ = dmd(capsys, "train", *options)
+    results = json.loads(said)
+    assert code == 0 and results["published"]["snapshot"] == finished.store.published().snapshot
+    mean, dmd_itself = results["models"]
+    assert (dmd_itself["model"], dmd_itself["runs"]) == ("dmd", 1) and dmd_itself["mean"]["mae"] > 0
+    assert mean["mean"]["corr"] is None  # of a constant
+
+
 def test_a_run_on_a_folder_without_labels_says_so(capsys, prefect_server, tmp_path):
     (tmp_path / "raw").mkdir()
     code, _, complaint = dmd(
@@ -109,3 +150,15 @@ def test_doctor_names_every_model_file(capsys):
 
     code, said, _ = dmd(capsys, "doctor")
     assert code == 0 and all(name in said for name in ASSETS)
+    code, said, _ = dmd(capsys, "doctor", "--json")
+    assert code == 0 and [file["name"] for file in json.loads(said)["model_files"]] == list(ASSETS)
+
+
+def test_status_without_a_server_is_an_exit_code_and_an_empty_object(capsys, tmp_path):
+    assert dmd(capsys, "status", "--home", str(tmp_path)) == (1, "not up", "")
+    assert dmd(capsys, "status", "--home", str(tmp_path), "--json") == (1, "{}", "")
+
+
+def test_the_shell_completes_commands_and_options():
+    script = cli.app.generate_completion(shell="bash")
+    assert all(word in script for word in ("compare", "--stop-after", "--install-completion"))
