@@ -66,7 +66,7 @@ def followed(command: list[str]) -> tuple[float, int]:
 def vision_ratios(clips: list[Path]) -> Iterator[float]:
     """Bare seconds over the instrument's, a clip at a time, in turn and pinned to one core; the order alternates."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    instrument = FaceLandmarker()
+    instrument = FaceLandmarker(frames_per_second=None)
     model = assets.fetch("face_landmarker.task").read_bytes()
     instrument.measure(clips[0]), bare(model, clips[0])
     for clip, first in zip(clips, itertools.cycle((True, False))):

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 MODALITIES = ("text", "vision", "audio")
+ABLATIONS = {
+    "no-fd": "feature_decoupling",
+    "no-homogd": "homo_distillation",
+    "no-ca": "crossmodal_attention",
+    "no-heterogd": "hetero_distillation",
+}
+"""The ablations of the paper: DMD's presets by name, each with the one switch that it turns off."""
 _OFFICIAL = {
     "mosi": {
         "d": 50, "heads": 10, "kernels": (5, 5, 5), "input_dropout": (0.5, 0.0, 0.0), "embed_dropout": 0.2,

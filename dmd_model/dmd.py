@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dmd_model import losses
 from dmd_model.batch import Batch
-from dmd_model.config import DMDConfig, Training
+from dmd_model.config import ABLATIONS, DMDConfig, Training
 from dmd_model.decoupling import Decoupled, Decoupling
 from dmd_model.graph_distillation import HETERO_PRIOR, HOMO_PRIOR, Distillation, GraphDistillation
 from dmd_model.heads import ResidualHead
@@ -52,6 +52,7 @@ class DMD(Model):
         "official-mosei": (DMDConfig.official("mosei"), Training.official()),
         "paper-mosi": (DMDConfig.paper("mosi"), Training.paper()),
         "paper-mosei": (DMDConfig.paper("mosei"), Training.paper()),
+        **{preset: (DMDConfig(**{switch: False}), Training()) for preset, switch in ABLATIONS.items()},
     }
 
     def __init__(self, config: DMDConfig, columns: tuple[int, int, int]):

@@ -42,8 +42,7 @@ class GraphDistillation(nn.Module):
         self.embed_logit = nn.Linear(max(1, len(config.emotions)), hidden)
         self.embed_representation = nn.Linear(width, hidden)
         self.edge = nn.Linear(4 * hidden, 1)  # of the student's 2g features, then of the teacher's
-        prior = torch.tensor(hand_set if config.edge_prior == "hand_set" else [0] * 6) / _PRIOR_TEMPERATURE
-        self.register_buffer("prior", self._softmax(prior[:, None]).squeeze(1), persistent=False)  # [K]
+        self.register_buffer("prior", edge_prior(config, hand_set), persistent=False)  # [K]
         self.register_buffer("students", torch.tensor(STUDENTS), persistent=False)
         self.register_buffer("teachers", torch.tensor(TEACHERS), persistent=False)
 
@@ -73,12 +72,7 @@ class GraphDistillation(nn.Module):
         as_student, as_teacher = (nodes @ self.edge.weight.view(2, -1).T).unbind(dim=-1)  # [M, B] each
         raw = as_student[self.students] + as_teacher[self.teachers] + self.edge.bias  # [K, B]
         lowest = torch.finfo(raw.dtype).min  # not -inf: where no edge exists, the softmax must stay finite
-        return self._softmax((raw / self.config.edge_temperature).masked_fill(~exists, lowest)) * exists
-
-    def _softmax(self, raw: Tensor) -> Tensor:
-        if self.config.edge_softmax == "joint":
-            return raw.softmax(dim=0)
-        return raw.unflatten(0, (3, 2)).softmax(dim=1).flatten(0, 1)
+        return _softmax((raw / self.config.edge_temperature).masked_fill(~exists, lowest), self.config) * exists
 
     def _representation_loss(self, weights: Tensor, representations: Tensor, exists: Tensor) -> Tensor:
         student, teacher = representations[self.students], representations[self.teachers].detach()  # [K, B, h]
@@ -88,3 +82,16 @@ class GraphDistillation(nn.Module):
         if self.representation == "repel":  # the official cosine is averaged before it is weighted
             return (weights.mean(dim=1) * (similarity.relu() * exists).mean(dim=1)).sum()
         return (weights * (1 - similarity)).mean(dim=1).sum()
+
+
+def edge_prior(config: DMDConfig, hand_set: tuple[int, ...]) -> Tensor:
+    """The edge weights [K] to which a unit is drawn; ``hand_set`` is HOMO_PRIOR or HETERO_PRIOR."""
+    prior = torch.tensor(hand_set if config.edge_prior == "hand_set" else [0] * 6) / _PRIOR_TEMPERATURE
+    return _softmax(prior[:, None], config).squeeze(1)
+
+
+def _softmax(raw: Tensor, config: DMDConfig) -> Tensor:
+    """Edge weights of raw edges, [K, B], over all edges or over those to one student."""
+    if config.edge_softmax == "joint":
+        return raw.softmax(dim=0)
+    return raw.unflatten(0, (3, 2)).softmax(dim=1).flatten(0, 1)

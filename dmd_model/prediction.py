@@ -18,14 +18,17 @@ def predict(model: Model, samples: Samples) -> np.ndarray:
     Of E emotions, the probability of each, [N, E]. Raises DataError on bad samples and on columns that are not those
     the model was trained on.
     """
+    return readable(predict_placed(model, prepare(model, samples)), model.run.training)
+
+
+def prepare(model: Model, samples: Samples) -> DeviceSamples:
+    """Samples as a trained model takes them: checked, standardised, on its device; raises DataError as ``predict``."""
     samples.check()
     for modality, names in model.run.columns.items():
         if samples.columns[modality] != names:
             raise DataError(f"{modality}: the columns are not those the model was trained on ({len(names)}, from "
                             f"{names[0]} to {names[-1]})")  # fmt: skip
-    device = next(model.parameters()).device
-    placed = place(model.run.standardiser(samples), model, device)
-    return readable(predict_placed(model, placed), model.run.training)
+    return place(model.run.standardiser(samples), model, next(model.parameters()).device)
 
 
 def readable(predictions: np.ndarray, training: Training) -> np.ndarray:
@@ -41,11 +44,16 @@ def place(samples: Samples, model: Model, device: torch.device) -> DeviceSamples
 
 @torch.inference_mode()
 def predict_placed(model: Model, data: DeviceSamples) -> np.ndarray:
-    """What the model gives, float32 [N] or [N, E], in the order of the data; batches are of segments of like length."""
+    """What the model gives, float32 [N] or [N, E], in the order of the data."""
     model.eval()
-    order = np.argsort(data.counts.max(axis=0), kind="stable")
-    batches = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
+    batches = in_batches(data)
     found = np.concatenate([model(data.batch(indices)).prediction.float().cpu().numpy() for indices in batches])
     predictions = np.empty_like(found)
-    predictions[order] = found
+    predictions[np.concatenate(batches)] = found
     return predictions
+
+
+def in_batches(data: DeviceSamples) -> list[np.ndarray]:
+    """Indices of all segments, once, in batches of segments of like length."""
+    order = np.argsort(data.counts.max(axis=0), kind="stable")
+    return [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dmd_model.registry import ablation
+
 
 @dataclass(frozen=True)
 class PublishedResult:
@@ -65,6 +67,11 @@ RESULTS = (
 
 
 def published_results(model: str, dataset: str) -> list[PublishedResult]:
-    """What was published for a model (whatever the preset) on a data set, which is known by the start of its name."""
+    """What was published for a model on a data set, which is known by the start of its name.
+
+    Whatever the preset; but nothing that was published is about an ablation.
+    """
+    if ablation(model):
+        return []
     return [row for row in RESULTS
             if row.model == model.partition("@")[0] and dataset.lower().partition("-")[0] == row.dataset]  # fmt: skip

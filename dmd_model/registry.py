@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
+from dmd_model.config import ABLATIONS
+
 if TYPE_CHECKING:
     from dmd_model.config import Training
     from dmd_model.model import Model
@@ -36,6 +38,12 @@ def check_name(name: str) -> None:
     """Raises ValueError on a model that there is not; the preset is checked when the model is configured."""
     if name.partition("@")[0] not in MODELS:
         raise ValueError(f"no model is named {name!r}; there are {', '.join(MODELS)}")
+
+
+def ablation(name: str) -> str:
+    """The part of DMD that a model goes without, as the field of its config; "" for a model that is no ablation."""
+    model, _, preset = name.partition("@")
+    return ABLATIONS.get(preset, "") if model == "dmd" else ""
 
 
 def configure(name: str, overrides: Mapping[str, object] | None = None) -> tuple[Any, Training]:

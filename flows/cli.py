@@ -12,12 +12,19 @@ from pydantic import ValidationError
 
 from flows.parameters import (
     CompareParameters,
+    DataParameters,
+    ExportParameters,
+    ExtractParameters,
+    ImportParameters,
+    PredictParameters,
+    RetrainParameters,
     RunParameters,
     SampleParameters,
     SearchParameters,
     ServiceParameters,
     TrainParameters,
     UpParameters,
+    WatchParameters,
 )
 
 
@@ -38,6 +45,8 @@ app = App(
     version="0.1.0",
     error_formatter=_wrong_values,
 )
+models = App(name="models", help="List the models that stood for champion, promote one, roll back.")
+app.command(models)
 
 Fields = TypeVar("Fields")
 Options = Annotated[Fields, Parameter(name="*", consume_multiple=True, negative_iterable=())]
@@ -45,7 +54,8 @@ Options = Annotated[Fields, Parameter(name="*", consume_multiple=True, negative_
 AsJson = Annotated[
     bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON object and nothing else.")
 ]
-RUN, TRAIN, COMPARE, SEARCH = RunParameters(), TrainParameters(), CompareParameters(), SearchParameters()
+RUN, EXTRACT, TRAIN, COMPARE = RunParameters(), ExtractParameters(), TrainParameters(), CompareParameters()
+SEARCH, RETRAIN, DATA, WATCH = SearchParameters(), RetrainParameters(), DataParameters(), WatchParameters()
 SAMPLE, SERVICE, UP = SampleParameters(), ServiceParameters(), UpParameters()
 
 
@@ -91,6 +101,19 @@ def run(*, run: Options[RunParameters] = RUN) -> None:
 
     Without options, on the sample corpus. What the store holds already is not measured again.
     """
+    _run(run)
+
+
+@app.command
+def extract(*, run: Options[ExtractParameters] = EXTRACT) -> None:
+    """Go from raw video to a published data set, and train nothing.
+
+    What is new, or has other settings, is measured, and nothing else.
+    """
+    _run(run)
+
+
+def _run(run: RunParameters) -> None:
     from flows.dmd import dmd
     from flows.local_server import at_hand
 
@@ -130,6 +153,118 @@ def search(*, run: Options[SearchParameters] = SEARCH) -> None:
     from flows.train import search_settings
 
     print(f"\nbest settings: {search_settings(run)}")
+
+
+@app.command
+def retrain(*, run: Options[RetrainParameters] = RETRAIN) -> None:
+    """Train the champion's model on data that have arrived.
+
+    It is promoted if it has become better.
+    """
+    from flows.local_server import at_hand
+    from flows.retrain import retrain as flow
+
+    with at_hand():
+        state = flow(run, return_state=True)
+    page = state.result()
+    print(f"\nretraining: {page}" if page else f"\n{state.message}")
+
+
+@app.command
+def predict(run: Options[PredictParameters]) -> None:
+    """Read a video of your own, word by word, with a trained model.
+
+    Makes a page to look at, and tables of every segment and word.
+    """
+    from flows.local_server import at_hand
+    from flows.predict import predict_video
+
+    with at_hand():
+        page = predict_video(run)
+    print(f"\nprediction: {page}")
+
+
+@app.command(name="import")
+def import_(path: Path, /, *, data: Options[ImportParameters]) -> None:
+    """Check features of the field and publish them as a data set.
+
+    Parameters
+    ----------
+    path
+        An .npz, a pickle of MMSA, MulT or MISA, a folder of .csd or of a file a split, or what `dmd export` wrote.
+    """
+    _run(RunParameters(**data.model_dump(), features=path, stop_after="validate"))
+
+
+@app.command
+def export(path: Path, /, *, data: Options[ExportParameters]) -> None:
+    """Write a published data set in a format of the field.
+
+    Parameters
+    ----------
+    path
+        A file (mmsa, npz) or folder (zarr, huggingface), where there must be nothing yet.
+    """
+    from flows.train import published_data
+    from storage.interchange import formats
+
+    store, published = published_data(data)
+    formats.write(store.aligned(published.fingerprint, at=published.snapshot), path, data.format, data.text)
+    print(f"{published.tag} written to {path}")
+
+
+@models.command(name="list")
+def list_models(*, data: Options[DataParameters] = DATA, as_json: AsJson = False) -> None:
+    """Print who stood for champion, oldest first; the champion has a star."""
+    _show_models(data, as_json)
+
+
+@models.command
+def promote(model: str, /, *, data: Options[DataParameters] = DATA, as_json: AsJson = False) -> None:
+    """Make MODEL champion, as it was trained last on the published data.
+
+    Parameters
+    ----------
+    model
+        Its name, such as dmd.
+    """
+    from flows.models import promote
+
+    promote(data, model)
+    _show_models(data, as_json)
+
+
+@models.command
+def roll_back(*, data: Options[DataParameters] = DATA, as_json: AsJson = False) -> None:
+    """Withdraw the champion: the one before it serves again."""
+    from tasks import champion
+
+    champion.roll_back(data.models_folder)
+    _show_models(data, as_json)
+
+
+def _show_models(data: DataParameters, as_json: bool) -> None:
+    from flows.models import describe, standing
+
+    found = standing(data)
+    print(json.dumps({"decisions": found}, default=str) if as_json else describe(found))
+
+
+@app.command
+def watch(folder: Path, /, *, watching: Options[WatchParameters] = WATCH) -> None:
+    """Tell Prefect of files that arrive in FOLDER, until Ctrl-C.
+
+    Each time that files came, changed or went, it gets an event `dmd.data.arrived`, which starts `retrain/nightly`.
+
+    Parameters
+    ----------
+    folder
+        The raw folder of a data set.
+    """
+    from flows import watch
+
+    for line in watch.watch(folder, watching.settle_seconds):
+        print(line, flush=True)
 
 
 @app.command
@@ -174,8 +309,9 @@ def status(*, service: Options[ServiceParameters] = SERVICE, as_json: AsJson = F
 
 CONTENTS = {
     "Begin": ("doctor", "sample"),
-    "Data sets and models": ("run", "train", "compare", "search"),
-    "Prefect as a service": ("up", "down", "status"),
+    "Data sets and models": ("run", "extract", "train", "compare", "search", "retrain"),
+    "Predictions and exchange": ("predict", "import", "export", "models"),
+    "Prefect as a service": ("watch", "up", "down", "status"),
     "The command itself": ("--help", "--version", "--install-completion"),
 }
 """The chapters of `dmd --help`, in which every command has its place."""

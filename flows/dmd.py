@@ -3,58 +3,107 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from prefect import flow
 
-from flows.parameters import RunParameters
-from storage.feature_store import FeatureStore
-from tasks.align import align
+from flows.parameters import RawParameters, RunParameters
+from storage.feature_store import FeatureStore, Published
+from tasks.align import align, aligner_named
+from tasks.champion import crown
 from tasks.evaluate import evaluate
-from tasks.extract import Step, extract, instruments
+from tasks.extract import Instrument, Step, extract, instruments, modality
 from tasks.ingest import import_features, ingest
 from tasks.pack import pack
 from tasks.report import report
 from tasks.sample import make_sample
 from tasks.train import train
 from tasks.transcribe import transcribe
-from tasks.validate import publish, refuse, validate
+from tasks.validate import Verdict, publish, refuse, validate
 from tasks.workers import Workers
+
+
+class DataSet(NamedTuple):
+    """A packed data set: its fingerprint, the steps that made it, what the gate said, and what was published."""
+
+    fingerprint: str
+    steps: list[Step]
+    verdict: Verdict
+    published: Published | None
 
 
 @flow(name="dmd")
 def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the form shows these defaults
     """Ingest, align, extract, pack, validate and publish a data set; train, evaluate and report on it.
 
-    What the store and the models folder hold already is not done again. Returns the path of the report, if the run
-    goes far enough for one. Raises GateRefused where validation fails; the report then says why.
+    What the store and the models folder hold already is not done again. Where no champion serves, the first model
+    becomes it. Returns the path of the report, if the run goes far enough for one. Raises GateRefused where validation
+    fails; the report then says why.
     """
-    store = FeatureStore.open(run.store_url)
-    raw = make_sample(run.folder / f"raw-{run.segments}", run.segments) if run.makes_sample else run.raw
+    store, raw = FeatureStore.open(run.store_url), raw_folder(run)
+    data = make_data_set(store, raw, run)
+    if data is None:
+        return None
+    runs, page = train_and_report(store, raw, data, run)
+    refuse(data.verdict, page)
+    crown(store, runs, run.models_folder)
+    return page
+
+
+def raw_folder(run: RawParameters) -> Path | None:
+    """The folder of raw video: the one that is named, or the sample corpus, made where it is absent."""
+    return make_sample(run.folder / f"raw-{run.segments}", run.segments) if run.makes_sample else run.raw
+
+
+def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> DataSet | None:
+    """From raw video or a file of features to a data set that is published, or refused; None where the run ends before.
+
+    Nobody else commits to the store meanwhile.
+    """
     with store.coordinating():
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        dataset = pack(store, steps) if raw else import_features(store, run.features, run.text, run.folds)
+        dataset = pack(store, steps, run.aligned) if raw else import_features(store, run.features, run.text, run.folds)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
-        published = publish(store, dataset) if verdict.passed else None
+        return DataSet(dataset, steps, verdict, publish(store, dataset) if verdict.passed else None)
+
+
+def train_and_report(
+    store: FeatureStore, raw: Path | None, data: DataSet, run: RunParameters
+) -> tuple[list[Path], Path]:
+    """The folders of the trained models, none where the data set was refused, and the report."""
     runs, rows = [], []
-    if published and run.reaches("train"):
-        runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
-        rows = evaluate(store, published, runs, run.dataset)
-    page = report(store, dataset, steps, verdict, published, rows, runs, raw, run.folder / "report.html")
-    refuse(verdict, page)
-    return page
+    if data.published and run.reaches("train"):
+        runs = train(store, data.published, run.models, run.seeds, run.text, run.device, run.models_folder)
+        rows = evaluate(store, data.published, runs, run.dataset)
+    path = run.folder / "report.html"
+    return runs, report(store, data.fingerprint, data.steps, data.verdict, data.published, rows, runs, raw, path)
 
 
 def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list[Step]:
-    """Ingest the labels, transcribe what has no text, align words, extract every feature, as far as the run goes."""
+    """Ingest the labels, transcribe what has no text, align words, extract features, as far as the run goes.
+
+    Returns all steps, done or not.
+    """
     ingest(store, raw, run.folder / "inventory.json", run.folds, run.errata)
+    seen = run.raw_on_workers or str(raw.absolute())
     steps = []
     with Workers(run.dask) as workers:
         if run.reaches("align"):
-            transcribe(store, workers, raw, run.retry_failures)
-            steps.append(align(store, workers, raw, run.trusts_word_times, run.retry_failures))
+            transcribe(store, workers, seen, run.retry_failures)
+            aligner = aligner_named(run.aligner)
+            steps.append(align(store, workers, seen, aligner, run.trusts_word_times, run.retry_failures))
         if run.reaches("extract"):
-            for feature, instrument in instruments(run.text_encoder, run.frames_per_second).items():
-                steps.append(extract(store, workers, raw, feature, instrument, run.retry_failures))
+            for feature, instrument in _instruments(run).items():
+                measured = modality(feature) in run.modalities
+                steps.append(
+                    extract(store, workers, seen, feature, instrument, run.retry_failures)
+                    if measured
+                    else Step.of(feature, instrument)
+                )
     return steps
+
+
+def _instruments(run: RunParameters) -> dict[str, Instrument]:
+    return instruments(run.text_encoder, run.frames_per_second, run.pitch_range, run.word_vectors, run.speech_encoder)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.parameters import SearchParameters, TrainParameters
+from flows.parameters import DataParameters, SearchParameters, TrainParameters
 from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
+from tasks.champion import crown
 from tasks.evaluate import evaluate, write_results
 from tasks.report import report
 from tasks.search import search
-from tasks.train import split_samples, train
+from tasks.train import split_samples, train, trained_encoder
 
 
 @flow(name="dmd")
@@ -20,13 +21,15 @@ def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: 
     """Train models on the data set that was published last, evaluate them and write ``results.html``.
 
     ``results.json`` beside it has the table for scripts. What the models folder holds already is not trained again.
-    Raises StoreError where nothing was published.
+    Where no champion serves, the first model becomes it. Raises StoreError where nothing was published.
     """
     store, published = published_data(run)
-    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.folder / "models")
+    runs = train(store, published, run.models, run.seeds, run.text, run.device, run.models_folder)
     rows = evaluate(store, published, runs, run.dataset)
     write_results(rows, published, run.dataset, run.folder / "results.json")
-    return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
+    page = report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
+    crown(store, runs, run.models_folder)
+    return page
 
 
 def search_settings(run: SearchParameters) -> Path:
@@ -39,11 +42,12 @@ def search_settings(run: SearchParameters) -> Path:
     samples = {split: split_samples(data, split, run.text) for split in ("train", "valid")}
     (model,) = run.models
     folder = run.folder / "searches" / f"{model}-{published.fingerprint}-{run.text}"
-    search(model, samples, run.seeds, run.trials, run.minutes, folder, run.device)
+    encoder = trained_encoder(store, published, run.text)
+    search(model, samples, run.seeds, run.trials, run.minutes, folder, run.device, encoder)
     return folder / "best.json"
 
 
-def published_data(run: TrainParameters) -> tuple[FeatureStore, Published]:
+def published_data(run: DataParameters) -> tuple[FeatureStore, Published]:
     """The store, and what it published last. Raises StoreError where that is nothing."""
     store = FeatureStore.open(run.store_url)
     published = store.published()

@@ -26,7 +26,7 @@ import zarr
 from storage import aligned, arrays, ragged, schema
 from storage.repository import Repository, create_group, has
 from storage.schema import AlignedDataset, Failure, Frames, StoreError, Word
-from storage.segments import Segment, from_arrays, to_arrays
+from storage.segments import Segment, from_arrays, table_digest, to_arrays
 
 WORD_FIELDS = {"text": arrays.TEXT, "start": "f8", "end": "f8", "confidence": "f8", "source": arrays.TEXT}
 
@@ -237,7 +237,7 @@ def _read_source(group: zarr.Group) -> dict[str, Any]:
 
 
 def _segments_digest(group: zarr.Group) -> str:
-    return arrays.digest(to_arrays(_read_segments(group)))
+    return table_digest(_read_segments(group))
 
 
 def _aligned_digest(group: zarr.Group) -> str:

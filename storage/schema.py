@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -69,13 +70,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class AlignedDataset:
-    """Word-aligned features of N segments, flat and ragged: segment i owns word rows ``offsets[i]:offsets[i + 1]``.
+    """Words and features of N segments, flat and ragged: segment i owns word rows ``offsets[i]:offsets[i + 1]``.
 
     ``ids``, ``videos``, ``splits`` have N entries (a split is train, valid, test or empty); ``labels`` float32 [N], NaN
     where there is none; ``offsets`` int64 [N + 1]; ``words`` has W entries, W over all segments; ``starts``, ``ends``
     float64 [W] in seconds from the segment's start, NaN where unknown. ``features`` maps a feature's name to float32
     [W, D], ``masks`` to bool [W] (False where nothing was measured during the word; the row is zero), ``columns`` to
     the D names.
+
+    An unaligned feature has F frames instead of W words, and entries of its own in ``frame_offsets`` (int64 [N + 1])
+    and ``frame_times`` (float64 [F], seconds from the segment's start, NaN where unknown).
     """
 
     ids: tuple[str, ...]
@@ -89,6 +93,33 @@ class AlignedDataset:
     features: dict[str, np.ndarray]
     masks: dict[str, np.ndarray]
     columns: dict[str, tuple[str, ...]]
+    frame_offsets: dict[str, np.ndarray] = field(default_factory=dict)
+    frame_times: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def feature_offsets(self, name: str) -> np.ndarray:
+        """The rows of a feature that each segment owns, int64 [N + 1]: its own, or those of the words."""
+        return self.frame_offsets.get(name, self.offsets)
+
+    def take(self, places: Sequence[int] | np.ndarray) -> AlignedDataset:
+        """The data set of the segments at these places, in this order."""
+        offsets, rows = _taken(self.offsets, places)
+        own = {name: _taken(offsets, places) for name, offsets in self.frame_offsets.items()}
+        rows_of = {name: own[name][1] if name in own else rows for name in self.features}
+        return AlignedDataset(
+            ids=tuple(self.ids[place] for place in places),
+            videos=tuple(self.videos[place] for place in places),
+            labels=self.labels[np.asarray(places, np.int64)],
+            splits=tuple(self.splits[place] for place in places),
+            offsets=offsets,
+            words=tuple(self.words[row] for row in rows.tolist()),
+            starts=self.starts[rows],
+            ends=self.ends[rows],
+            features={name: values[rows_of[name]] for name, values in self.features.items()},
+            masks={name: mask[rows_of[name]] for name, mask in self.masks.items()},
+            columns=self.columns,
+            frame_offsets={name: offsets for name, (offsets, _) in own.items()},
+            frame_times={name: times[rows_of[name]] for name, times in self.frame_times.items()},
+        )
 
     def __post_init__(self) -> None:
         """Raises ValueError where the parts do not fit each other."""
@@ -97,19 +128,74 @@ class AlignedDataset:
             "videos": len(self.videos) == segments,
             "labels": self.labels.shape == (segments,),
             "splits": len(self.splits) == segments,
-            "offsets": self.offsets.shape == (segments + 1,)
-            and self.offsets[0] == 0
-            and self.offsets[-1] == rows
-            and bool(np.all(np.diff(self.offsets) >= 0)),
+            "offsets": _divides(self.offsets, segments, rows),
             "starts": self.starts.shape == (rows,),
             "ends": self.ends.shape == (rows,),
             "masks": self.masks.keys() == self.features.keys(),
             "columns": self.columns.keys() == self.features.keys(),
+            "frame_offsets": self.frame_offsets.keys() <= self.features.keys(),
+            "frame_times": self.frame_times.keys() == self.frame_offsets.keys(),
         }
         for name, values in self.features.items():
-            fits[f"features[{name!r}]"] = values.shape == (rows, len(self.columns.get(name, ())))
-            fits[f"masks[{name!r}]"] = np.shape(self.masks.get(name)) == (rows,)
+            own = len(values) if name in self.frame_offsets else rows
+            fits[f"features[{name!r}]"] = values.shape == (own, len(self.columns.get(name, ())))
+            fits[f"masks[{name!r}]"] = np.shape(self.masks.get(name)) == (own,)
+        for name, offsets in self.frame_offsets.items():
+            frames = len(self.features.get(name, ()))
+            fits[f"frame_offsets[{name!r}]"] = _divides(offsets, segments, frames)
+            fits[f"frame_times[{name!r}]"] = np.shape(self.frame_times.get(name)) == (frames,)
         if misfits := [name for name, fit in fits.items() if not fit]:
             raise ValueError(
                 f"a data set of {segments} segments and {rows} words does not fit its {', '.join(misfits)}"
             )
+
+
+def join(parts: Sequence[AlignedDataset]) -> AlignedDataset:
+    """The segments of all parts, one after the other; what is unaligned in one is so in all.
+
+    Raises ValueError where the parts do not have the same features and columns.
+    """
+    first = parts[0]
+    for part in parts:
+        if part.columns != first.columns:
+            unlike = {name for name, _ in dict(part.columns).items() ^ dict(first.columns).items()}
+            raise ValueError(f"features or columns differ: {', '.join(sorted(unlike))}")
+    unaligned = {name for part in parts for name in part.frame_offsets}
+    return AlignedDataset(
+        **{name: sum((getattr(part, name) for part in parts), ()) for name in ("ids", "videos", "splits", "words")},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "starts", "ends")},
+        offsets=_joined([part.offsets for part in parts]),
+        features={name: np.concatenate([part.features[name] for part in parts]) for name in first.features},
+        masks={name: np.concatenate([part.masks[name] for part in parts]) for name in first.features},
+        columns=first.columns,
+        frame_offsets={name: _joined([part.feature_offsets(name) for part in parts]) for name in unaligned},
+        frame_times={
+            name: np.concatenate(
+                [part.frame_times.get(name, np.full(len(part.features[name]), np.nan)) for part in parts]
+            )
+            for name in unaligned
+        },
+    )
+
+
+def _joined(offsets: Sequence[np.ndarray]) -> np.ndarray:
+    lengths = np.concatenate([np.diff(part) for part in offsets])
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _taken(offsets: np.ndarray, places: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The offsets of the segments at these places, int64 [M + 1], and the rows that they own."""
+    places = np.asarray(places, np.int64)
+    lengths = np.diff(offsets)[places]
+    taken = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return taken, np.arange(taken[-1]) + np.repeat(offsets[places] - taken[:-1], lengths)
+
+
+def _divides(offsets: np.ndarray, segments: int, rows: int) -> bool:
+    """Whether offsets cut so many rows into so many segments."""
+    return (
+        offsets.shape == (segments + 1,)
+        and offsets[0] == 0
+        and offsets[-1] == rows
+        and bool(np.all(np.diff(offsets) >= 0))
+    )

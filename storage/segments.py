@@ -135,6 +135,11 @@ def to_arrays(segments: Sequence[Segment]) -> dict[str, np.ndarray]:
     }
 
 
+def table_digest(segments: Sequence[Segment]) -> str:
+    """Of every field of every row."""
+    return arrays.digest(to_arrays(segments))
+
+
 def from_arrays(table: Mapping[str, np.ndarray]) -> list[Segment]:
     """The segments of which ``to_arrays`` made these arrays."""
     rows = zip(*(values.tolist() for values in table.values()), strict=True)

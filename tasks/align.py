@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,28 @@ from storage.feature_store import FeatureStore
 from storage.schema import Word, fingerprint
 from tasks.extract import Step, commit_missing, usable
 from tasks.features import media
-from tasks.features.words import ForcedAligner, boundary_errors
+from tasks.features.ctc import CtcAligner
+from tasks.features.sphinx import SphinxAligner
+from tasks.features.words import Aligner, boundary_errors
+from tasks.recordings import Recording, measure_recording
 from tasks.workers import Workers
+
+POCKETSPHINX = "pocketsphinx"
+
+
+def aligner_named(name: str) -> Aligner:
+    """``pocketsphinx``, or the folder or hub name of a ``Wav2Vec2ForCTC`` model."""
+    return SphinxAligner() if name == POCKETSPHINX else CtcAligner(name)
 
 
 @task(cache_policy=NO_CACHE)
-def align(store: FeatureStore, workers: Workers, raw: Path, trust_given: bool, retry_failures: bool) -> Step:
-    """Commit the words of every segment that has none: those given with the data if trusted, else forced ones."""
-    aligner = ForcedAligner()
+def align(
+    store: FeatureStore, workers: Workers, raw: str, aligner: Aligner, trust_given: bool, retry_failures: bool
+) -> Step:
+    """Commit the words of every segment that has none: those given with the data if trusted, else forced ones.
+
+    ``raw`` is the raw folder as the workers see it: a path or an http(s) address.
+    """
     recipe = {"aligner": aligner.recipe(), "trust_given": trust_given}
     step = Step("words", fingerprint(recipe))
     if retry_failures:
@@ -33,18 +48,18 @@ def align(store: FeatureStore, workers: Workers, raw: Path, trust_given: bool, r
         name="align words",
         done=done,
         arguments={
-            step.key(s): (aligner, raw / s.media, s.start, s.end, s.text.split())
+            step.key(s): (Recording.of(s, raw), s.start, s.end, s.text.split())
             for s in segments
             if step.key(s) not in given
         },
-        measure=force_align,
+        measure=partial(measure_recording, partial(force_align, aligner)),
         commit=lambda results: store.append_words(recipe, results),
         workers=workers,
     )
     return step
 
 
-def force_align(aligner: ForcedAligner, path: Path, start: float, end: float, tokens: list[str]) -> tuple[Word, ...]:
+def force_align(aligner: Aligner, path: Path, start: float, end: float, tokens: list[str]) -> tuple[Word, ...]:
     """The words of one segment from its own sound."""
     return aligner.align(media.waveform(path, start, end), tokens)
 

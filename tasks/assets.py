@@ -83,7 +83,7 @@ class Asset:
             folder = _folder_with(self)
             if folder is None:
                 raise AssetError(_wanted(self, ["it is not on this machine yet"]))
-            digests = [_sha256(self.file_in(folder, file)) for file in self.files]
+            digests = [file_sha256(self.file_in(folder, file)) for file in self.files]
         return digests[0] if self.is_one_file else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -196,13 +196,14 @@ def _folder_with(asset: Asset) -> Path | None:
 def _is_right(path: Path, file: AssetFile) -> bool:
     if not path.is_file():
         return False
-    if file.sha256 and _sha256(path) != file.sha256:
+    if file.sha256 and file_sha256(path) != file.sha256:
         LOGGER.warning("%s is not used: its sha256 is not %s.", path, file.sha256)
         return False
     return True
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Of a file; it is read again only where it has changed."""
     stat = path.stat()
     return _sha256_of_version(path, stat.st_size, stat.st_mtime_ns)
 
@@ -228,7 +229,7 @@ def _download(asset: Asset, part: Path) -> None:
         try:
             download(asset, part)
             for file in asset.files:
-                if file.sha256 and (found := _sha256(part / file.name)) != file.sha256:
+                if file.sha256 and (found := file_sha256(part / file.name)) != file.sha256:
                     raise _SourceError(f"{file.name} has sha256 {found} there")
         except _SourceError as error:
             LOGGER.info("%s: not from %s: %s", asset.name, source, error)

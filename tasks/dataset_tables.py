@@ -9,14 +9,10 @@ import numpy as np
 import pandas as pd
 
 from storage.schema import AlignedDataset
-from tasks.features.vision import BLENDSHAPES
+from tasks.features import audio, vision
 
 RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(BLENDSHAPES, (0, 1)),
-    **dict.fromkeys(("headPitch", "headYaw", "headRoll"), (-180, 180)),  # degrees
-    **dict.fromkeys(("voiced", "periodicity", "flatness", "zero_crossing_rate"), (0, 1)),
-    **dict.fromkeys(("f0", "centroid", "bandwidth", "rolloff"), (0, 8000)),  # hertz, up to half of 16 kHz
-    "loudness": (-100, 10),  # decibels of full scale
+    column.name: column.range for column in (*vision.COLUMNS, *audio.COLUMNS) if column.range is not None
 }
 """Where the values of a column must lie, by its name; columns of other names may hold anything finite."""
 
@@ -28,10 +24,10 @@ OVERLAP_SECONDS = 0.001
 
 
 def segments(dataset: AlignedDataset) -> pd.DataFrame:
-    """One row a segment: counts of its words and faults, and for each feature shares of its words or values."""
+    """One row a segment: counts of its words, frames and faults, and for each feature shares of its rows or values."""
     words = np.diff(dataset.offsets)  # [N]
     owner = np.repeat(np.arange(len(words)), words)  # [W] segment of each word
-    empty = _per_segment([not word.strip() for word in dataset.words], dataset)
+    empty = _per_segment([not word.strip() for word in dataset.words], dataset.offsets)
     labelled = np.isfinite(dataset.labels)
     table: dict[str, Any] = {
         "segment": dataset.ids,
@@ -39,20 +35,26 @@ def segments(dataset: AlignedDataset) -> pd.DataFrame:
         "labelled_split": [split if has else None for split, has in zip(dataset.splits, labelled, strict=True)],
         "words": words,
         "empty_words": np.where(empty == words, 0, empty),  # where all are empty the texts are unknown
-        "time_faults": _per_segment(_time_faults(dataset, owner), dataset),
+        "time_faults": _per_segment(_word_time_faults(dataset, owner), dataset.offsets),
     }
     texts = np.array(dataset.words, dtype=object)
     differing = (texts[1:] != texts[:-1]) | (texts[1:] == "")  # [W - 1]; an empty text is unknown
-    neighbours = (owner[1:] == owner[:-1]) & differing.astype(bool)  # [W - 1] pairs whose features should differ
+    other_words = (owner[1:] == owner[:-1]) & differing.astype(bool)  # [W - 1] pairs whose features should differ
     for name, values in dataset.features.items():
-        measured = dataset.masks[name]
-        width = values.shape[1]
-        table[f"{name}_finite"] = _share(_per_segment(np.isfinite(values).sum(1), dataset), words * width)
-        table[f"{name}_in_range"] = _share(_per_segment(_in_range(dataset, name), dataset), words)
-        table[f"{name}_measured"] = _share(_per_segment(measured, dataset), words)
+        offsets, measured = dataset.feature_offsets(name), dataset.masks[name]
+        rows, width = np.diff(offsets), values.shape[1]
+        table[f"{name}_finite"] = _share(_per_segment(np.isfinite(values).sum(1), offsets), rows * width)
+        table[f"{name}_in_range"] = _share(_per_segment(_in_range(dataset, name), offsets), rows)
+        table[f"{name}_measured"] = _share(_per_segment(measured, offsets), rows)
+        neighbours = other_words
+        if name in dataset.frame_offsets:
+            table[f"{name}_measured"][rows == 0] = 0  # where there are words, an empty row says so already
+            table[f"{name}_frames"] = rows
+            table[f"{name}_time_faults"] = _per_segment(_frame_time_faults(dataset, name), offsets)
+            neighbours = _same_segment(offsets)
         pairs = neighbours & measured[1:] & measured[:-1]
         changes = pairs & np.any(values[1:] != values[:-1], axis=1)
-        pairs, changes = (_per_segment(np.append(flags, False)[: len(owner)], dataset) for flags in (pairs, changes))
+        pairs, changes = (_per_segment(np.append(flags, False)[: len(values)], offsets) for flags in (pairs, changes))
         table[f"{name}_moves"] = (pairs < 2) | (changes > 0)
     return pd.DataFrame(table)
 
@@ -77,10 +79,16 @@ def videos(dataset: AlignedDataset) -> pd.DataFrame:
     return pd.DataFrame({"video": list(splits), "splits": [len(found) for found in splits.values()]})
 
 
-def _per_segment(words: Any, dataset: AlignedDataset) -> np.ndarray:
-    """Sums over the words of each segment: [W] to [N]."""
-    sums = np.concatenate([[0], np.cumsum(np.asarray(words, np.int64))])
-    return sums[dataset.offsets[1:]] - sums[dataset.offsets[:-1]]
+def _per_segment(rows: Any, offsets: np.ndarray) -> np.ndarray:
+    """Sums over the words or frames of each segment: [W] to [N]."""
+    sums = np.concatenate([[0], np.cumsum(np.asarray(rows, np.int64))])
+    return sums[offsets[1:]] - sums[offsets[:-1]]
+
+
+def _same_segment(offsets: np.ndarray) -> np.ndarray:
+    """Of each frame but the first whether it is of the same segment as the one before: bool [F - 1]."""
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))  # [F]
+    return owner[1:] == owner[:-1]
 
 
 def _share(count: np.ndarray, of: np.ndarray) -> np.ndarray:
@@ -88,8 +96,8 @@ def _share(count: np.ndarray, of: np.ndarray) -> np.ndarray:
 
 
 def _in_range(dataset: AlignedDataset, name: str) -> np.ndarray:
-    """Of each word whether no measured value lies outside the range stated for its column: bool [W]."""
-    outside = np.zeros(len(dataset.words), bool)
+    """Of each row whether no measured value lies outside the range stated for its column: bool [W]."""
+    outside = np.zeros(len(dataset.features[name]), bool)
     for column, values in zip(dataset.columns[name], dataset.features[name].T, strict=True):
         if column in RANGES:
             low, high = RANGES[column]
@@ -97,10 +105,18 @@ def _in_range(dataset: AlignedDataset, name: str) -> np.ndarray:
     return ~(outside & dataset.masks[name])
 
 
-def _time_faults(dataset: AlignedDataset, owner: np.ndarray) -> np.ndarray:
+def _word_time_faults(dataset: AlignedDataset, owner: np.ndarray) -> np.ndarray:
     """Of each word whether it has one time only, ends before it starts, or starts before 0 or its predecessor's end."""
     starts, ends = dataset.starts, dataset.ends
     faults = np.isfinite(starts) != np.isfinite(ends)
-    faults |= (ends <= starts) | (starts < -OVERLAP_SECONDS)  # False for NaN
+    faults |= (ends < starts) | (starts < -OVERLAP_SECONDS)  # False for NaN; what is not spoken may last no time
     faults[1:] |= (owner[1:] == owner[:-1]) & (starts[1:] < ends[:-1] - OVERLAP_SECONDS)
+    return faults
+
+
+def _frame_time_faults(dataset: AlignedDataset, name: str) -> np.ndarray:
+    """Of each frame whether it comes before the segment's start, or not after its predecessor: bool [F]."""
+    times = dataset.frame_times[name]
+    faults = times < -OVERLAP_SECONDS  # False for NaN
+    faults[1:] |= _same_segment(dataset.frame_offsets[name]) & (times[1:] <= times[:-1])
     return faults

@@ -1,4 +1,4 @@
-"""Evaluation: the test metrics of trained models as one table, a row a model, over its seeds."""
+"""Evaluation: the test metrics of trained models as one table, and each model held against DMD."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from dmd_model.published import published_results
+from dmd_model.published import PublishedResult, published_results
 from storage.feature_store import FeatureStore, Published
 from tasks.files import write_text
 
@@ -43,7 +43,7 @@ class Row:
     std: Mapping[str, float]
     parameters: int = 0
     seconds: float = 0.0
-    published: tuple[str, ...] = ()
+    published: tuple[PublishedResult, ...] = ()
 
     def cell(self, metric: str) -> str:
         """The metric as people read it: per cent for accuracies and F1, ± deviation for several runs."""
@@ -65,18 +65,23 @@ def evaluate(store: FeatureStore, published: Published, runs: Sequence[Path], na
     if not results:
         return []
     rows = [mean_predictor(store, published), *model_rows(results, name)]
+    results_table(rows, "results")
+    return rows
+
+
+def results_table(rows: Sequence[Row], key: str) -> None:
+    """Show the rows in Prefect's pages, as the artifact ``key``."""
     create_table_artifact(
         [
             {"model": row.model, "runs": row.runs}
             | {METRICS[metric]: row.cell(metric) for metric in METRICS}
             | {"parameters": row.parameters or "", "seconds": round(row.seconds) or ""}
-            | {"published (Acc-7 / Acc-2 / F1)": "; ".join(row.published)}
+            | {"published (Acc-7 / Acc-2 / F1)": "; ".join(map(str, row.published))}
             for row in rows
         ],
-        key="results",
+        key=key,
         description="Test split, mean ± standard deviation over seeds; weights chosen on the valid split.",
     )
-    return rows
 
 
 def model_rows(results: Sequence[Mapping[str, Any]], name: str) -> list[Row]:
@@ -93,10 +98,59 @@ def model_rows(results: Sequence[Mapping[str, Any]], name: str) -> list[Row]:
                 {metric: float(value.std(ddof=1)) if len(value) > 1 else 0.0 for metric, value in values.items()},
                 runs[0]["parameters"],
                 float(np.mean([run["seconds"] for run in runs])),
-                tuple(map(str, published_results(model, name))),
+                tuple(published_results(model, name)),
             )
         )
     return rows
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The mean absolute test error of a model's seed ensemble against that of another, the reference.
+
+    ``difference`` is the model's error minus the reference's, ``low`` to ``high`` its 95 % interval; ``p`` is against
+    no difference, ``p_holm`` the same, corrected for all the models of the table.
+    """
+
+    model: str
+    mae: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+
+def compare_with(reference: str, results: Sequence[Mapping[str, Any]], labels: Mapping[str, float]) -> list[Comparison]:
+    """Every other model against ``reference``, by a paired bootstrap over test segments; ``labels`` are by segment.
+
+    A model's prediction is the mean over its seeds.
+    """
+    from dmd_model.metrics import paired_bootstrap
+    from dmd_model.significance import holm, two_sided
+
+    errors = {}
+    for model, predictions in ensembles(results).items():
+        errors[model] = np.array([abs(value - labels[segment]) for segment, value in predictions.items()])
+    others = [model for model in errors if model != reference]
+    found = [paired_bootstrap(errors[model], errors[reference]) for model in others]
+    p_values = [two_sided(one) for one in found]
+    return [
+        Comparison(model, float(errors[model].mean()), one.difference, one.low, one.high, p, corrected)
+        for model, one, p, corrected in zip(others, found, p_values, holm(p_values), strict=True)
+    ]
+
+
+def ensembles(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """By model, the test predictions of all its runs, meaned, by segment in one order for all."""
+    segments = list(results[0]["predictions"]["test"])
+    return {
+        model: {
+            segment: float(np.mean([run["predictions"]["test"][segment] for run in results if run["model"] == model]))
+            for segment in segments
+        }
+        for model in dict.fromkeys(result["model"] for result in results)
+    }
 
 
 def read_result(run: Path) -> dict[str, Any]:

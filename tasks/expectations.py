@@ -1,4 +1,4 @@
-"""What is expected of a word-aligned data set before it may be published."""
+"""What is expected of a data set before it may be published."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Thresholds:
     """What a data set must reach.
 
     ``coverage``: least share of the usable rows of the label file that are in the data set. ``measured_words``: least
-    share of a segment's words during which a feature was measured (a face seen, a word known), and
+    share of a segment's words (or frames) during which a feature was measured (a face seen, a word known), and
     ``measured_segments`` the least share of segments that reach it. ``varying_columns``: least share of a feature's
     columns that are not constant. ``most_words``: longer segments give a warning; the field's
-    word-aligned files are cut at 50. ``label_range``: both ends included.
+    word-aligned files are cut at 50; ``most_frames`` the same of unaligned features, which the field cuts at 500.
+    ``label_range``: both ends included.
     """
 
     coverage: float = 0.95
@@ -33,6 +34,7 @@ class Thresholds:
     measured_segments: float = 0.95
     varying_columns: float = 0.5
     most_words: int = 50
+    most_frames: int = 500
     label_range: tuple[float, float] = LABEL_RANGE
 
 
@@ -68,7 +70,7 @@ def dataset_rules(dataset: AlignedDataset, lost: int, thresholds: Thresholds) ->
         Rule(
             "word_times",
             "segments",
-            "Words start before they end and follow each other",
+            "No word ends before it starts or starts before the one before it ends",
             _between("time_faults", None, 0),
         ),
         Rule("label_in_range", "segments", f"Every label lies in [{low:g}, {high:g}]", _between("label", low, high)),
@@ -94,22 +96,23 @@ def dataset_rules(dataset: AlignedDataset, lost: int, thresholds: Thresholds) ->
     return rules
 
 
-def feature_rules(name: str, columns: Sequence[str], thresholds: Thresholds) -> list[Rule]:
-    """What is expected of one feature."""
+def feature_rules(name: str, columns: Sequence[str], unaligned: bool, thresholds: Thresholds) -> list[Rule]:
+    """What is expected of one feature, which has frames of its own if it is unaligned."""
     share, segments = thresholds.measured_words, thresholds.measured_segments
+    rows = "frames" if unaligned else "words"
     rules = [
         Rule(f"{name}_finite", "segments", f"Every value of {name} is finite", _between(f"{name}_finite", 1, None)),
         Rule(
             f"{name}_measured",
             "segments",
-            f"In {segments:.0%} of the segments, {name} was measured during at least {share:.0%} of the words",
+            f"In {segments:.0%} of the segments, {name} was measured during at least {share:.0%} of the {rows}",
             _between(f"{name}_measured", share, None, segments),
             segments,
         ),
         Rule(
             f"{name}_moves",
             "segments",
-            f"{name} is not the same in all words of a segment",
+            f"{name} is not the same in all {rows} of a segment",
             _true(f"{name}_moves"),
             severity="warning",
         ),
@@ -128,6 +131,12 @@ def feature_rules(name: str, columns: Sequence[str], thresholds: Thresholds) -> 
             severity="warning",
         ),
     ]
+    if unaligned:
+        in_time = _between(f"{name}_time_faults", None, 0)
+        rules.append(Rule(f"{name}_times", "segments", f"Frames of {name} follow each other in time", in_time))
+        few = _between(f"{name}_frames", None, thresholds.most_frames)
+        says = f"No segment has over {thresholds.most_frames} frames of {name}, of which models read no more"
+        rules.append(Rule(f"{name}_length", "segments", says, few, severity="warning"))
     if any(column in RANGES for column in columns):
         in_range = _between(f"{name}_in_range", 1, None)
         rules.append(

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Protocol
 
 from prefect import task
@@ -17,13 +17,17 @@ from storage.feature_store import FeatureStore
 from storage.schema import Failure, Frames, Word, fingerprint
 from storage.segments import Segment, State
 from tasks import assets
-from tasks.features import audio, text, vision
+from tasks.features import audio, speech, text, vision
 from tasks.progress import Progress
+from tasks.recordings import Recording, measure_recording
 from tasks.workers import Workers
 
 log = logging.getLogger(__name__)
 
-TEXT_FEATURES = ("glove", "bert")
+TEXT_FEATURES = ("glove", "bert", "pieces")
+SEGMENT_SECONDS = 600.0
+"""The longest that one segment is measured, the loading of models included: a decoder that hangs is ended then."""
+
 COMMIT_SECONDS = 5.0
 """The most work, in seconds, that a killed run has to do again."""
 
@@ -35,6 +39,10 @@ class Step:
     name: str
     fingerprint: str
     columns: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, feature: str, instrument: Instrument) -> Step:
+        return cls(feature, fingerprint(instrument.recipe()), instrument.columns)
 
     def key(self, segment: Segment) -> str:
         """Under which the store knows this segment's result: the same where nothing it depends on differs."""
@@ -53,31 +61,64 @@ class Instrument(Protocol):
     def measure(self, *arguments: Any) -> Frames: ...
 
 
-def instruments(text_encoder: str | None, frames_per_second: float | None) -> dict[str, Instrument]:
-    """The instruments by feature name; without a named text encoder, the paper's BERT where it can be had."""
+def modality(feature: str) -> str:
+    """What a feature is measured on: text, vision or audio."""
+    return "text" if feature in TEXT_FEATURES else feature
+
+
+def instruments(
+    text_encoder: str | None = None,
+    frames_per_second: float | None = None,
+    pitch_range: tuple[float, float] = (60.0, 500.0),
+    word_vectors: str = text.READY,
+    speech_encoder: str | None = None,
+) -> dict[str, Instrument]:
+    """The instruments by feature name.
+
+    ``text_encoder``: None for the paper's BERT where it can be had. ``frames_per_second``: 0 or None for every picture.
+    ``pitch_range``: hertz. ``speech_encoder``: None for the acoustic columns.
+    """
     encoder = text_encoder or assets.first_available(("bert-base-uncased", "all-MiniLM-L6-v2"))
     return {
-        "glove": text.Glove(),
+        "glove": text.Glove(word_vectors),
         "bert": text.Bert(encoder),
-        "vision": vision.FaceLandmarker(frames_per_second=frames_per_second),
-        "audio": audio.Acoustics(),
+        "pieces": text.Pieces(encoder),
+        "vision": vision.FaceLandmarker(frames_per_second=frames_per_second or None),
+        "audio": speech.SpeechEncoder(speech_encoder) if speech_encoder else audio.Acoustics(*pitch_range),
     }
+
+
+def instruments_of(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
+    """The instruments that have these recipes, by feature name, as far as their files and libraries are the same."""
+    audio, (vectors,) = recipes["audio"], recipes["glove"].keys() - {"code"}
+    pitch = {"pitch_range": (audio["f0_min"], audio["f0_max"])} if "f0_min" in audio else {}
+    return instruments(
+        recipes["bert"]["encoder"],
+        recipes["vision"]["frames_per_second"],
+        word_vectors=vectors,
+        speech_encoder=audio.get("encoder"),
+        **pitch,
+    )
 
 
 @task(task_run_name="extract {feature}", cache_policy=NO_CACHE)
 def extract(
-    store: FeatureStore, workers: Workers, raw: Path, feature: str, instrument: Instrument, retry_failures: bool
+    store: FeatureStore, workers: Workers, raw: str, feature: str, instrument: Instrument, retry_failures: bool
 ) -> Step:
-    """Measure the segments that the store has no result for, and commit values and failures alike."""
+    """Measure the segments that the store has no result for, and commit values and failures alike.
+
+    ``raw`` is the raw folder as the workers see it: a path or an http(s) address.
+    """
     recipe = instrument.recipe()
-    step = Step(feature, fingerprint(recipe), instrument.columns)
+    step = Step.of(feature, instrument)
     if retry_failures:
         store.forget_failures(feature, step.fingerprint)
+    segments = sorted(usable(store), key=lambda segment: (segment.media, segment.start))  # so each video is read once
     commit_missing(
         name=f"extract {feature}",
         done=store.done(feature, step.fingerprint),
-        arguments={step.key(segment): _arguments(feature, raw, segment) for segment in usable(store)},
-        measure=instrument.measure,
+        arguments={step.key(segment): _arguments(feature, raw, segment) for segment in segments},
+        measure=instrument.measure if modality(feature) == "text" else partial(measure_recording, instrument.measure),
         commit=lambda results: store.append(feature, recipe, instrument.columns, results),
         workers=workers,
     )
@@ -95,10 +136,10 @@ def usable(store: FeatureStore) -> list[Segment]:
     return [segment for segment in store.segments() if segment.failure is None and not segment.excluded]
 
 
-def _arguments(feature: str, raw: Path, segment: Segment) -> tuple:
-    if feature in TEXT_FEATURES:
+def _arguments(feature: str, raw: str, segment: Segment) -> tuple:
+    if modality(feature) == "text":
         return (segment.text.split(),)
-    return (raw / segment.media, segment.start, segment.end)
+    return (Recording.of(segment, raw), segment.start, segment.end)
 
 
 def commit_missing(
@@ -119,12 +160,13 @@ def commit_missing(
     last_commit = time.monotonic()
     with Progress(name, total=len(arguments), done=len(arguments) - len(missing)) as progress:
         try:
-            for key, result in workers.measure(measure, missing):
+            for key, result in workers.measure(measure, missing, SEGMENT_SECONDS):
                 uncommitted[key] = result
                 progress.advance()
                 if time.monotonic() - last_commit > COMMIT_SECONDS:
-                    commit(uncommitted)
-                    uncommitted, last_commit = {}, time.monotonic()
+                    measured, uncommitted = uncommitted, {}  # so that nothing is committed again after a Ctrl-C
+                    commit(measured)
+                    last_commit = time.monotonic()
         finally:
             if uncommitted:
                 commit(uncommitted)

@@ -21,5 +21,6 @@ def digest(paths: Iterable[Path]) -> str:
     """Names the content of these files together: 16 hex digits of sha256."""
     sha256 = hashlib.sha256()
     for path in paths:
-        sha256.update(hashlib.sha256(path.read_bytes()).digest())
+        with path.open("rb") as file:
+            sha256.update(hashlib.file_digest(file, "sha256").digest())
     return sha256.hexdigest()[:16]

@@ -17,11 +17,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
-from storage.interchange.npz import read_npz
-from storage.schema import Failure, fingerprint
+from storage.interchange import formats
+from storage.schema import Failure, StoreError, fingerprint
 from storage.segments import Segment
 from tasks.errata import apply_errata, known_errata
-from tasks.files import write_text
+from tasks.files import digest, write_text
 from tasks.folds import empty_splits, make_splits, recognised
 from tasks.labels import LABEL_RANGE, judge
 from tasks.layouts import MEDIA_SUFFIXES, Recordings, base_of, composed, find_layout, list_recordings
@@ -61,21 +61,26 @@ def ingest(store: FeatureStore, raw: Path, inventory: Path, folds: str | None, e
 
 
 @task(name="import", cache_policy=NO_CACHE)
-def import_features(store: FeatureStore, file: Path, text: str, folds: str | None) -> str:
-    """Commit a file of word-aligned features as a data set, split by video if it has no splits; return its fingerprint.
+def import_features(store: FeatureStore, path: Path, text: str, folds: str | None) -> str:
+    """Commit a file or folder of features as a data set, split by video if it has no splits; return its fingerprint.
 
-    ``text`` says what the file's text features are: glove or bert. ``folds`` names official folds to split by.
+    It may be of any format of ``storage.interchange.formats``; ``text`` says what its text features are: glove or bert.
+    ``folds`` names official folds to split by. Raises StoreError.
     """
-    recipe = {"file": hashlib.sha256(file.read_bytes()).hexdigest(), "text": text, "folds": folds, "code": 2}
+    if not path.exists():
+        raise StoreError("missing", f"there is no {path}: name a file or folder of features")
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    content = fingerprint({file.relative_to(path).as_posix(): digest([file]) for file in files})
+    recipe = {"content": content, "text": text, "folds": folds, "code": 3}
     if store.has_aligned(fingerprint(recipe)):
         return fingerprint(recipe)
-    dataset = read_npz(file, text)
+    dataset = formats.read(path, text)
     if folds or not any(dataset.splits):
         splits, rule = make_splits(dataset.videos, folds)
-        log.info("%s: split by the %s", file, rule)
+        log.info("%s: split by the %s", path, rule)
         labelled = [video for video, label in zip(dataset.videos, dataset.labels, strict=True) if np.isfinite(label)]
         if trouble := empty_splits(labelled, splits, rule):
-            log.warning("%s: %s", file, trouble)
+            log.warning("%s: %s", path, trouble)
         dataset = replace(dataset, splits=tuple(splits[video] for video in dataset.videos))
     return store.write_aligned(recipe, dataset)
 

@@ -72,6 +72,15 @@ MODEL_FILES: dict[str, tuple[str, tuple[AssetFile, ...]]] = {
             ),
         ),
     ),
+    # text files of all dimensions; no wheel carries them, and Stanford gives no digests
+    "glove.6B.zip": (
+        "",
+        (AssetFile("glove.6B.zip", 862_182_613, "", url="https://nlp.stanford.edu/data/glove.6B.zip"),),
+    ),
+    "glove.840B.300d.zip": (
+        "",
+        (AssetFile("glove.840B.300d.zip", 2_176_768_927, "", url="https://nlp.stanford.edu/data/glove.840B.300d.zip"),),
+    ),
     # no wheel carries it; the digest of what the hub gave goes into the recipes
     "bert-base-uncased": (
         "",

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class SearchError(Exception):
 
 def search(
     model: str, samples: Mapping[str, Samples], seeds: Sequence[int], trials: int, minutes: float, folder: Path,
-    device: str,
+    device: str, text_encoder: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Search until there are ``trials`` trials or the time is up; return the best settings, as overrides of ``fit``.
 
@@ -62,7 +62,9 @@ def search(
     done = len(study.get_trials(states=[optuna.trial.TrialState.COMPLETE]))
     with Progress(f"search {model}", total=trials, done=done, unit="trial") as progress:
         while done < trials and time.monotonic() < ends:
-            study.optimize(lambda trial: _trial(trial, model, seen, seeds, folder, device), n_trials=1)
+            study.optimize(
+                lambda trial: _trial(trial, Job(model, 0, folder, {}, text_encoder), seen, seeds, device), n_trials=1
+            )
             done += 1
             progress.advance(f"best valid MAE {study.best_value:.3f}")
     if not done or study.best_value == float("inf"):
@@ -72,23 +74,22 @@ def search(
     return best
 
 
-def _trial(
-    trial: optuna.Trial, model: str, samples: Mapping[str, Samples], seeds: Sequence[int], folder: Path, device: str
-) -> float:
+def _trial(trial: optuna.Trial, base: Job, samples: Mapping[str, Samples], seeds: Sequence[int], device: str) -> float:
     """The mean valid MAE over the seeds; a training that diverges is a bad trial, not the end of the search."""
     from dmd_model.fit import DivergenceError, read_result
 
-    settings = propose(trial, model)
+    settings = propose(trial, base.model)
+    folder = base.folder / f"trial-{trial.number}"
     trial.set_user_attr("settings", settings)
     found = []
     for seed in seeds:
-        job = Job(model, seed, folder / f"trial-{trial.number}" / str(seed), settings)
+        job = replace(base, seed=seed, folder=folder / str(seed), overrides=settings)
         try:
             train_one(job, samples, device, lambda epoch: None)
         except DivergenceError:
             return float("inf")
         found.append(read_result(job.folder).metrics["valid"]["mae"])
-    shutil.rmtree(folder / f"trial-{trial.number}")
+    shutil.rmtree(folder)
     return sum(found) / len(found)
 
 

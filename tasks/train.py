@@ -21,6 +21,7 @@ import dmd_model
 from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset, Failure, fingerprint
 from tasks.files import digest, write_text
+from tasks.hub_models import model_folder, model_sha256
 from tasks.labels import SPLITS
 from tasks.progress import Progress
 from tasks.workers import Workers
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from dmd_model.batch import Samples
 
 log = logging.getLogger(__name__)
+PIECES = "pieces"
+"""The feature whose rows are word pieces, for an encoder that is trained."""
+MOST_FRAMES = 500
+"""Of longer unaligned sequences models read the beginning, as in the field's unaligned files (vision, MMSA)."""
 _EPOCHS = "epochs"
 _SMALL = 2000
 """Trainings of fewer segments, all together, are well under way before workers would have started for them."""
@@ -66,8 +71,8 @@ def train(
 ) -> list[Path]:
     """Train what was not trained yet on this data by this code; return the folder of every model and seed.
 
-    Each folder has ``data.json``, which names the snapshot that was read. A data set without labels trains nothing, by
-    rule, and says so. Raises TrainingError.
+    Each folder has ``data.json``, which names the snapshot that was read and the version of the code. A data set
+    without labels trains nothing, by rule, and says so. Raises TrainingError.
     """
     data = store.aligned(published.fingerprint, at=published.snapshot)
     if not np.isfinite(data.labels).any():
@@ -75,8 +80,9 @@ def train(
         return []
     code = digest(sorted(Path(dmd_model.__file__).parent.rglob("*.py")))  # other code makes other models
     definition = {"data": published.fingerprint, "text": text, "code": code}
+    overrides, encoder = frame_lengths(data, text), trained_encoder(store, published, text)
     jobs = [
-        Job(model, seed, folder / model / fingerprint({"model": model, "seed": seed, **definition}))
+        Job(model, seed, folder / model / fingerprint({"model": model, "seed": seed, **definition}), overrides, encoder)
         for model in models
         for seed in seeds
     ]
@@ -84,7 +90,7 @@ def train(
     log.info("%d of %d trainings were done before on this data by this code", len(jobs) - len(missing), len(jobs))
     if missing:
         for job in missing:
-            write_text(job.folder / "data.json", json.dumps({**asdict(published), "text": text}))
+            write_text(job.folder / "data.json", json.dumps({**asdict(published), "text": text, "code": code}))
         train_jobs(missing, {split: split_samples(data, split, text) for split in SPLITS}, device)
     return [job.folder for job in jobs]
 
@@ -171,22 +177,49 @@ def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -
         )
 
 
+def trained_encoder(store: FeatureStore, published: Published, text: str) -> Path | None:
+    """The folder of the encoder that made the data's word pieces, if these are the text; None for other text.
+
+    Raises TrainingError where the data have no pieces, or the encoder is not the one any more that made them.
+    """
+    if text != PIECES:
+        return None
+    features = store.recipe("aligned", published.fingerprint).get("features", {})  # an imported data set has none
+    if PIECES not in features:
+        raise TrainingError(f"the data set {published.tag} has no word pieces: extract it from raw video, then train")
+    made_by = store.recipe(PIECES, features[PIECES])
+    if model_sha256(made_by["encoder"]) != made_by["sha256"]:
+        raise TrainingError(
+            f"the text encoder {made_by['encoder']} has changed: extract the data set again, then train"
+        )
+    return model_folder(made_by["encoder"])
+
+
+def frame_lengths(data: AlignedDataset, text: str) -> dict[str, list[int]]:
+    """The setting by which models read unaligned features: how many frames of each; nothing for word-aligned ones.
+
+    Word pieces are read as words.
+    """
+    offsets = [data.offsets if name == PIECES else data.feature_offsets(name) for name in (text, "vision", "audio")]
+    if all(rows is data.offsets for rows in offsets):
+        return {}
+    longest = [int(np.diff(rows).max(initial=1)) for rows in offsets]
+    return {"lengths": [min(max(count, 1), MOST_FRAMES) for count in longest]}
+
+
 def split_samples(data: AlignedDataset, split: str, text: str) -> Samples:
-    """The labelled segments of one split, with ``text`` (glove or bert) as their text features.
+    """The labelled segments of one split, with ``text`` (glove, bert or pieces) as their text features.
 
     A modality that the data set does not have is absent.
     """
     from dmd_model.batch import Samples, Sequences
 
-    chosen = np.flatnonzero((np.array(data.splits) == split) & np.isfinite(data.labels))
-    lengths = np.diff(data.offsets)[chosen]
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    rows = np.arange(offsets[-1]) + np.repeat(data.offsets[chosen] - offsets[:-1], lengths)
+    part = data.take(np.flatnonzero((np.array(data.splits) == split) & np.isfinite(data.labels)))
 
     def sequences(feature: str) -> Sequences:
-        if feature not in data.features:
-            return Sequences.absent(len(chosen))
-        return Sequences(data.features[feature][rows], offsets, data.masks[feature][rows], data.columns[feature])
+        if feature not in part.features:
+            return Sequences.absent(len(part.ids))
+        offsets = part.feature_offsets(feature)
+        return Sequences(part.features[feature], offsets, part.masks[feature], part.columns[feature])
 
-    ids = tuple(data.ids[place] for place in chosen)
-    return Samples(ids, data.labels[chosen], sequences(text), sequences("vision"), sequences("audio"))
+    return Samples(part.ids, part.labels, sequences(text), sequences("vision"), sequences("audio"))

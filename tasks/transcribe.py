@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from storage.segments import Segment
 from tasks import assets
 from tasks.extract import commit_missing
 from tasks.features import media
+from tasks.recordings import Recording, measure_recording
 from tasks.workers import Workers
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ def _loaded(model: str) -> WhisperModel:
 
 
 @task(cache_policy=NO_CACHE)
-def transcribe(store: FeatureStore, workers: Workers, raw: Path, retry_failures: bool) -> None:
+def transcribe(store: FeatureStore, workers: Workers, raw: str, retry_failures: bool) -> None:
     """Commit what is said in every segment that came without a text, and put it into the segment table.
 
-    The store keeps transcripts by the sound that they are of: nothing is transcribed twice.
+    ``raw`` is the raw folder as the workers see it: a path or an http(s) address. The store keeps transcripts by the
+    sound that they are of: nothing is transcribed twice.
     """
     segments = store.segments()
     if not any(is_untold(segment) for segment in segments):
@@ -101,11 +103,11 @@ def transcribe(store: FeatureStore, workers: Workers, raw: Path, retry_failures:
         name="transcribe",
         done=store.done("words", fingerprint(recipe)),
         arguments={
-            segment.media_key: (transcriber, raw / segment.media, segment.start, segment.end)
+            segment.media_key: (Recording.of(segment, raw), segment.start, segment.end)
             for segment in segments
             if is_untold(segment)
         },
-        measure=transcribe_segment,
+        measure=partial(measure_recording, partial(transcribe_segment, transcriber)),
         commit=lambda results: store.append_words(recipe, results),
         workers=workers,
     )

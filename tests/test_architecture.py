@@ -35,7 +35,9 @@ def test_imports_run_from_flows_to_tasks_to_storage_and_model(path: Path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_nothing_is_unpickled(path: Path):
+def test_nothing_is_unpickled_but_where_the_unpickler_is_restricted(path: Path):
+    if path == REPOSITORY / "storage" / "interchange" / "safe_pickle.py":
+        return
     assert not {"pickle", "joblib", "dill", "cloudpickle", "shelve"} & set(imported(path))
 
 

@@ -1,4 +1,8 @@
-"""How speech sounds, frame by frame: loudness, pitch, timbre and spectral shape, from librosa."""
+"""How speech sounds, frame by frame: loudness, pitch, voice quality, spectral shape and timbre, from librosa.
+
+The families are those of COVAREP (Degottex et al., 2014), whose 74 columns the field's acoustic features are; the
+columns are not the same.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +18,58 @@ from filelock import FileLock
 
 from storage.schema import Frames
 from tasks.assets import cache_folder
-from tasks.features import media
+from tasks.features import media, voice
+from tasks.features.columns import Column, names
 
 HOP = 160  # samples: 10 ms
 WINDOW = 400  # samples: 25 ms
 PITCH_WINDOW = 1024  # samples: 64 ms holds two periods of a low voice
 SPECTRUM = 512  # points of the Fourier transform
 MELS = 40
-CEPSTRA = 13
+CEPSTRA = 25
+CONTRAST_BANDS = 5  # octaves from 200 to 6400 Hz, beside what is below them
 DELTA_WIDTH = 9  # frames: librosa's default, 90 ms
 QUIETEST = 1e-5  # of full scale: loudness ends at -100 dB
+LOWEST_PITCH = 27.5  # hertz: where semitones are counted from, as in eGeMAPS (Eyben et al., 2016)
+FARTHEST_PITCH = 12.0  # semitones from the segment's median: beyond are mistaken octaves and noise, taken as unvoiced
+NYQUIST = media.SAMPLE_RATE / 2
+
+_RMS, _YIN, _CYCLES = "root mean square of 25 ms", "YIN over 64 ms", f"cycles in {1000 * voice.CYCLES_WINDOW:.0f} ms"
+_SPECTRUM, _MEL = "magnitude spectrum of 25 ms", f"{MELS} mel bands of the power spectrum of 25 ms"
+_BANDS = ("0 to 200", "200 to 400", "400 to 800", "800 to 1600", "1600 to 3200", "3200 to 6400")
+COLUMNS: tuple[Column, ...] = (
+    Column("loudness", "dB of full scale", _RMS, "loudness", (-100, 10)),
+    Column("delta_loudness", "dB a frame", "loudness", "its change"),
+    Column("f0", "Hz", _YIN, "fundamental frequency; 0 where unvoiced", (0, NYQUIST)),
+    Column("pitch", "semitones above 27.5 Hz", "f0", "pitch, carried on in a line where unvoiced", (0, 100)),
+    Column("delta_pitch", "semitones a frame", "pitch", "its change"),
+    Column("voiced", "", "f0, periodicity, loudness", "1 where voiced, else 0", (0, 1)),
+    Column("periodicity", "", "correlation of 32 ms with those a period later", "1 for a perfect cycle", (0, 1)),
+    Column("harmonicity", "dB", "periodicity", "periodic over aperiodic part", (-20, 40)),
+    Column("h1_h2", "dB", "spectrum of 64 ms at f0 and 2 f0", "first harmonic over second: breathy voices are high"),
+    Column("jitter", "share of the period", _CYCLES, "mean difference of neighbouring periods", (0, 1)),
+    Column("shimmer", "share of the height", _CYCLES, "mean difference of neighbouring pulses in height", (0, 2)),
+    Column("zero_crossing_rate", "", "25 ms of samples", "share of neighbours that differ in sign", (0, 1)),
+    Column("centroid", "Hz", _SPECTRUM, "its mean frequency", (0, NYQUIST)),
+    Column("bandwidth", "Hz", _SPECTRUM, "its standard deviation around the centroid", (0, NYQUIST)),
+    Column("rolloff", "Hz", _SPECTRUM, "below which 85 % of it lies", (0, NYQUIST)),
+    Column("flatness", "", "power spectrum of 25 ms", "its geometric over its arithmetic mean", (0, 1)),
+    Column("slope", "dB an octave", _MEL, "line through the bands' density"),
+    Column("flux", "", _SPECTRUM, "share of it that moved to other frequencies since the last frame", (0, 1)),
+    *(
+        Column(f"contrast{i}", "dB", f"{_SPECTRUM}, {band} Hz", "peaks over valleys", (0, 200))
+        for i, band in enumerate(_BANDS)
+    ),
+    *(Column(f"mfcc{i}", "dB", _MEL, f"cepstral coefficient {i}") for i in range(CEPSTRA)),
+    *(Column(f"delta_mfcc{i}", "dB a frame", f"mfcc{i}", "its change") for i in range(CEPSTRA)),
+)
+"""The 74 columns. Jitter, shimmer and h1_h2 are carried on in a line where unvoiced, as pitch is: so the mean over a
+word is one of its voiced frames and their neighbours. They are 0 where nothing in the segment is voiced."""
 
 
 @dataclass(frozen=True)
 class Acoustics:
-    """Frame features of 16 kHz mono sound: windows of 25 ms (64 ms for pitch), one every 10 ms.
+    """Frame features of 16 kHz mono sound, one frame every 10 ms.
 
     ``f0_min``, ``f0_max``: hertz, the range of adult voices. ``voicing``: the least periodicity of a voiced frame (0.45
     in Praat), and ``voicing_decibels`` its least loudness.
@@ -39,25 +80,13 @@ class Acoustics:
     voicing: float = 0.45
     voicing_decibels: float = -60.0
 
-    columns: ClassVar[tuple[str, ...]] = (
-        "loudness",  # decibels of full scale, of the root mean square
-        "f0",  # hertz; 0 where unvoiced
-        "voiced",  # 1 or 0
-        "periodicity",  # normalised autocorrelation at the period, in [0, 1]
-        "centroid",  # hertz
-        "bandwidth",  # hertz
-        "rolloff",  # hertz below which 85 % of the magnitude lies
-        "flatness",  # geometric over arithmetic mean of the power spectrum, in [0, 1]
-        "zero_crossing_rate",  # share of neighbouring samples that differ in sign
-        *(f"mfcc{i}" for i in range(CEPSTRA)),
-        *(f"delta_mfcc{i}" for i in range(CEPSTRA)),  # change a frame
-    )
+    columns: ClassVar[tuple[str, ...]] = names(COLUMNS)
 
     def recipe(self) -> dict:
-        return {**asdict(self), "code": 1, "librosa": version("librosa"), "av": version("av")}
+        return {**asdict(self), "code": 2, "librosa": version("librosa"), "av": version("av")}
 
     def measure(self, path: Path, start: float = 0.0, end: float = math.inf) -> Frames:
-        """Frames [F, 35] at their centres; every one is measured. Raises ``MediaError`` (``silent``, ...)."""
+        """Frames [F, 74] at their centres; every one is measured. Raises ``MediaError`` (``silent``, ...)."""
         samples = media.waveform(path, start, end)
         if media.is_silent(samples):
             raise media.MediaError("silent", f"The sound of {path} between {start:g} and {end:g} s is silence.")
@@ -73,30 +102,28 @@ class Acoustics:
 
         magnitude = np.abs(_spectrum(samples))  # [SPECTRUM / 2 + 1, F]
         loudness = _decibels(feature.rms(y=samples, frame_length=WINDOW, hop_length=HOP)[0])
-        f0, voiced, periodicity = self._pitch(samples, loudness)
-        shape = {"S": magnitude, "sr": media.SAMPLE_RATE}
-        mfcc = _mfcc(magnitude)  # [CEPSTRA, F]
-        rows = np.vstack([
-            loudness,
-            f0,
-            voiced,
-            periodicity,
-            feature.spectral_centroid(**shape),
-            feature.spectral_bandwidth(**shape),
-            feature.spectral_rolloff(**shape),
-            feature.spectral_flatness(S=magnitude),
-            feature.zero_crossing_rate(samples, frame_length=WINDOW, hop_length=HOP),
-            mfcc,
-            feature.delta(mfcc, width=DELTA_WIDTH, mode="nearest"),
-        ])  # fmt: skip
-        times = np.arange(rows.shape[1]) * HOP / media.SAMPLE_RATE
-        return Frames(np.ascontiguousarray(rows.T, np.float32), times, np.ones(len(times), bool))
+        mel = _mel(magnitude)  # [MELS, F]
+        voice_rows = self._voice(samples, loudness)
+        mfcc = feature.mfcc(S=mel, n_mfcc=CEPSTRA)
+        deltas = feature.delta(np.vstack([loudness, voice_rows["pitch"], mfcc]), width=DELTA_WIDTH, mode="nearest")
+        rows = voice_rows | {
+            "loudness": loudness,
+            "delta_loudness": deltas[0],
+            "delta_pitch": deltas[1],
+            "zero_crossing_rate": feature.zero_crossing_rate(samples, frame_length=WINDOW, hop_length=HOP)[0],
+            **_shape(magnitude, mel),
+            **{f"mfcc{i}": row for i, row in enumerate(mfcc)},
+            **{f"delta_mfcc{i}": row for i, row in enumerate(deltas[2:])},
+        }
+        times = np.arange(len(loudness)) * HOP / media.SAMPLE_RATE
+        values = np.stack([rows[name] for name in self.columns], axis=1, dtype=np.float32)  # [F, 74]
+        return Frames(values, times, np.ones(len(times), bool))
 
-    def _pitch(self, samples: np.ndarray, loudness: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """F0 by YIN (de Cheveigné and Kawahara, 2002), voicing and periodicity, [F] each."""
+    def _voice(self, samples: np.ndarray, loudness: np.ndarray) -> dict[str, np.ndarray]:
+        """Pitch and voice quality, [F] each. F0 is found by YIN (de Cheveigné and Kawahara, 2002)."""
         import librosa
 
-        f0 = librosa.yin(
+        found = librosa.yin(
             samples,
             fmin=self.f0_min,
             fmax=self.f0_max,
@@ -104,10 +131,26 @@ class Acoustics:
             frame_length=PITCH_WINDOW,
             hop_length=HOP,
         )
-        periodicity = _periodicity(samples, np.rint(media.SAMPLE_RATE / f0).astype(int))
-        inside = (f0 > 1.01 * self.f0_min) & (f0 < 0.99 * self.f0_max)  # at the ends of the range, no period was found
+        lags = np.rint(media.SAMPLE_RATE / found).astype(int)
+        periodicity = voice.periodicity(samples, lags, HOP, PITCH_WINDOW)
+        # at the ends of the range, no period was found
+        inside = (found > 1.01 * self.f0_min) & (found < 0.99 * self.f0_max)
         voiced = inside & (periodicity >= self.voicing) & (loudness >= self.voicing_decibels)
-        return np.where(voiced, f0, 0.0), voiced, periodicity
+        pitch = 12 * np.log2(found / LOWEST_PITCH)
+        if voiced.any():
+            voiced &= np.abs(pitch - np.median(pitch[voiced])) <= FARTHEST_PITCH
+        f0 = np.where(voiced, found, 0.0)
+        jitter, shimmer = voice.perturbation(samples, f0, HOP)
+        return {
+            "f0": f0,
+            "pitch": _carried_on(pitch, voiced),
+            "voiced": voiced,
+            "periodicity": periodicity,
+            "harmonicity": voice.harmonicity(periodicity),
+            "h1_h2": _carried_on(voice.first_harmonics(samples, f0, HOP), voiced),
+            "jitter": _carried_on(jitter, voiced & np.isfinite(jitter)),
+            "shimmer": _carried_on(shimmer, voiced & np.isfinite(shimmer)),
+        }
 
 
 @cache
@@ -128,25 +171,53 @@ def _spectrum(samples: np.ndarray) -> np.ndarray:
     return librosa.stft(samples, n_fft=SPECTRUM, win_length=WINDOW, hop_length=HOP)
 
 
-def _mfcc(magnitude: np.ndarray) -> np.ndarray:
-    """Cepstra [CEPSTRA, F] of the mel power spectrum in decibels, without librosa's floor under the segment's peak."""
+def _mel(magnitude: np.ndarray) -> np.ndarray:
+    """Density of power in mel bands in decibels, [MELS, F], without librosa's floor under the segment's peak."""
     import librosa
 
-    mel = librosa.feature.melspectrogram(S=magnitude**2, sr=media.SAMPLE_RATE, n_mels=MELS)
-    return librosa.feature.mfcc(S=librosa.power_to_db(mel, top_db=None), n_mfcc=CEPSTRA)
+    power = librosa.feature.melspectrogram(S=magnitude**2, sr=media.SAMPLE_RATE, n_mels=MELS)
+    return librosa.power_to_db(power, top_db=None)
+
+
+def _shape(magnitude: np.ndarray, mel: np.ndarray) -> dict[str, np.ndarray]:
+    """The spectrum's shape, [F] each, of magnitudes [SPECTRUM / 2 + 1, F] and mel bands [MELS, F]."""
+    import librosa.feature as feature
+
+    spectrum = {"S": magnitude, "sr": media.SAMPLE_RATE}
+    contrast = feature.spectral_contrast(**spectrum, n_bands=CONTRAST_BANDS)
+    return {
+        "centroid": feature.spectral_centroid(**spectrum)[0],
+        "bandwidth": feature.spectral_bandwidth(**spectrum)[0],
+        "rolloff": feature.spectral_rolloff(**spectrum)[0],
+        "flatness": feature.spectral_flatness(S=magnitude)[0],
+        "slope": _octave_weights() @ mel,
+        "flux": _flux(magnitude),
+        **{f"contrast{i}": row for i, row in enumerate(contrast)},
+    }
+
+
+@cache
+def _octave_weights() -> np.ndarray:
+    """Weights [MELS] of the bands whose sum is the slope of the line of least squares over their octaves."""
+    import librosa
+
+    octaves = np.log2(librosa.mel_frequencies(MELS + 2, fmin=0, fmax=NYQUIST)[1:-1])
+    octaves -= octaves.mean()
+    return octaves / (octaves**2).sum()
+
+
+def _flux(magnitude: np.ndarray) -> np.ndarray:
+    """Half the sum of differences between neighbouring spectra of sum 1: [F], 0 for the first."""
+    shares = magnitude + QUIETEST  # silence is flat
+    shares /= shares.sum(axis=0)
+    return np.concatenate([[0.0], np.abs(np.diff(shares, axis=1)).sum(axis=0) / 2])
 
 
 def _decibels(amplitude: np.ndarray) -> np.ndarray:
     return 20 * np.log10(np.maximum(amplitude, QUIETEST))
 
 
-def _periodicity(samples: np.ndarray, lags: np.ndarray) -> np.ndarray:
-    """Correlation of each frame's two halves, ``lags[f]`` samples apart around its centre: [F] in [0, 1]."""
-    half = PITCH_WINDOW // 2
-    padded = np.pad(samples, PITCH_WINDOW)
-    centres = PITCH_WINDOW + HOP * np.arange(len(lags))  # in the padded signal
-    here = (centres - (half + lags) // 2)[:, None] + np.arange(half)  # [F, half]
-    left, right = padded[here], padded[here + lags[:, None]]
-    left, right = left - left.mean(axis=1, keepdims=True), right - right.mean(axis=1, keepdims=True)
-    power = np.sqrt((left**2).sum(axis=1) * (right**2).sum(axis=1))
-    return np.clip((left * right).sum(axis=1) / np.maximum(power, 1e-10), 0.0, 1.0)
+def _carried_on(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The values where they are known, and lines between those: [F]; 0 where none is known."""
+    places = np.flatnonzero(known)
+    return np.interp(np.arange(len(values)), places, values[places]) if len(places) else np.zeros(len(values))

@@ -8,46 +8,54 @@ import numpy as np
 
 from storage.schema import Frames, Word
 
+TOUCHING = 1e-6
+"""Seconds: intervals that overlap by less only touch. Times are computed, and their last digits are noise."""
+
 
 def pool(frames: Frames, words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of the measured frames within each word: (values float32 [W, D], mask bool [W]).
+    """The mean of the frames within each word, weighted by overlap: (values float32 [W, D], mask bool [W]).
 
-    A frame belongs to a word when start <= its time < end; frames with mask False are left out. A word too short to
-    hold any frame takes the one nearest to its middle, so long as the frames reach to within one hop of it. Where no
-    frame of the word was measured, or its times are not finite, its row is zero and its mask False.
+    A frame stands for the time that is nearer to it than to any other frame, and the outer ones for half a hop (the
+    median distance of frames) beyond them. Its weight is for how long the word overlaps that time, so a picture that is
+    shown for longer counts for more. Frames with mask False have no weight and keep their time. So a word shorter than
+    a hop has the frame nearest to it, or both that it lies between; one of no length has the nearest. Where no measured
+    frame overlaps the word, or its times are not finite, its row is zero and its mask False.
     """
-    times, mask = frames.times, frames.mask
     starts = np.array([word.start for word in words], np.float64)  # [W]
     ends = np.array([word.end for word in words], np.float64)  # [W]
-    first, stop = _frame_ranges(times, starts, ends)
+    word, frame, weight = _overlaps(_edges(frames.times), starts, ends)
+    measured = frames.mask[frame]
+    word, frame, weight = word[measured], frame[measured], weight[measured]  # [P] pairs of a word and a frame
 
-    # Differences of running sums: float64, so that their rounding stays far below float32's.
-    sums = np.zeros((len(times) + 1, frames.values.shape[1]))  # [F + 1, D]
-    np.cumsum(frames.values * mask[:, None], axis=0, dtype=np.float64, out=sums[1:])
-    counts = np.concatenate([[0], np.cumsum(mask)])  # [F + 1]
-    measured = counts[stop] - counts[first]  # [W]
-    values = (sums[stop] - sums[first]) / np.maximum(measured, 1)[:, None]  # [W, D]
-    values[measured == 0] = 0
-    return values.astype(np.float32), measured > 0
+    values = np.zeros((len(words), frames.values.shape[1]))  # [W, D]
+    pooled, first = np.unique(word, return_index=True)  # pairs come word by word
+    if len(pooled):
+        weighted = frames.values[frame] * weight[:, None]  # [P, D] float64
+        values[pooled] = np.add.reduceat(weighted, first) / np.add.reduceat(weight, first)[:, None]
+    return values.astype(np.float32), np.isin(np.arange(len(words)), pooled)
 
 
-def _frame_ranges(times: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames ``first[w]:stop[w]`` of every word, int64 [W] each; empty where there is none near."""
-    first = np.searchsorted(times, starts, side="left")
-    stop = np.maximum(first, np.searchsorted(times, ends, side="left"))
+def _edges(times: np.ndarray) -> np.ndarray:
+    """Frame f stands for the time from ``edges[f]`` to ``edges[f + 1]``; float64 [F + 1]. A lone one, for all time."""
     if len(times) == 0:
-        return first, stop
+        return np.zeros(1)
+    half_hop = float(np.median(np.diff(times))) / 2 if len(times) > 1 else np.inf
+    return np.concatenate([[times[0] - half_hop], (times[:-1] + times[1:]) / 2, [times[-1] + half_hop]])
 
-    middles = (starts + ends) / 2
-    after = np.clip(np.searchsorted(times, middles), 1, max(1, len(times) - 1))
-    before = after - 1
-    after = np.minimum(after, len(times) - 1)  # there may be one frame only
-    nearest = np.where(middles - times[before] <= times[after] - middles, before, after)
-    hop = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    reached = (middles >= times[0] - hop) & (middles <= times[-1] + hop)  # False for NaN
-    short = (first == stop) & reached
-    first = np.where(short, nearest, first)
-    stop = np.where(short, nearest + 1, stop)
 
-    unknown = ~(np.isfinite(starts) & np.isfinite(ends))
-    return first, np.where(unknown, first, stop)
+def _overlaps(edges: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(word int64, frame int64, seconds of overlap float64) of every pair that overlaps, word by word; [P] each."""
+    frames = len(edges) - 1
+    near = np.isfinite(starts) & np.isfinite(ends) & (starts <= edges[-1]) & (ends >= edges[0]) & (frames > 0)
+    begin = np.clip(np.where(near, starts, edges[0]), edges[0], edges[-1])  # [W]
+    end = np.maximum(begin, np.clip(np.where(near, ends, edges[0]), edges[0], edges[-1]))
+    first = np.clip(np.searchsorted(edges, begin, side="right") - 1, 0, max(0, frames - 1))
+    stop = np.maximum(first + 1, np.searchsorted(edges, end, side="left"))
+    counts = np.where(near, stop - first, 0)
+
+    word = np.repeat(np.arange(len(starts)), counts)  # [P]
+    frame = np.arange(len(word)) - np.repeat(np.cumsum(counts) - counts, counts) + first[word]
+    weight = np.minimum(end[word], edges[frame + 1]) - np.maximum(begin[word], edges[frame])
+    weight = np.where((ends - starts < TOUCHING)[word], 1.0, weight)  # no length to be shared: one frame
+    kept = weight >= TOUCHING
+    return word[kept], frame[kept], weight[kept]

@@ -20,8 +20,9 @@ _ORDINALS = {
     "nine": "ninth",
     "twelve": "twelfth",
 }
-_SYMBOLS = {"&": "and", "%": "percent", "+": "plus", "=": "equals", "@": "at"}
-_CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
+_SYMBOLS = {"&": "and", "%": "percent", "+": "plus", "=": "equals", "@": "at", "#": "number", "°": "degrees"}
+_CURRENCIES = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
+_PLURALS = {"penny": "pence"}
 _CONTRACTION = re.compile(
     "(?:(do|does|did|is|was|were|are|has|have|had|ca|wo|could|would|should|must)(nt)"
     "|(i)(m)|(i|you|we|they|could|would|should|must)(ve)|(you|they)(re)|(you|they|it)(ll)"
@@ -30,9 +31,12 @@ _CONTRACTION = re.compile(
 _APOSTROPHES = str.maketrans("‘’ʼ`´", "'''''")
 
 _PART = re.compile(
-    r"(?P<currency>[$£€])?(?P<number>\d+(?:,\d{3})*)(?:\.(?P<decimals>\d+))?(?P<suffix>(?:st|nd|rd|th|'?s)(?![a-z]))?"
+    r"(?P<minus>(?<![\w.,:/-])[-−])?(?P<currency>[$£€])?"
+    r"(?:(?P<hours>\d\d?):(?P<minutes>[0-5]\d)(?!\d)"
+    r"|(?P<number>\d+(?:,\d{3})*|(?<![.\d])(?=\.\d))(?:\.(?P<decimals>\d+))?)"
+    r"(?P<suffix>(?:st|nd|rd|th|'?s)(?![a-z]))?(?:[-–—](?=[$£€]?(?P<upper>\d+)(?![-–—\d])))?"
     r"|(?P<word>'?[a-z]+(?:'[a-z]+)*)"
-    r"|(?P<symbol>[&%+=@])"
+    r"|(?P<symbol>[&%+=@°]|#(?=\d))"
 )
 
 
@@ -63,23 +67,41 @@ def with_apostrophe(word: str) -> str:
 
 
 def _number(part: re.Match) -> list[str]:
+    if part["hours"]:
+        return [*_cardinal(int(part["hours"])), *_two_digits(int(part["minutes"]))]
     digits, decimals, suffix = part["number"].replace(",", ""), part["decimals"], part["suffix"] or ""
-    if decimals:
-        words = [*_cardinal(int(digits)), "point", *(_ONES[int(digit)] for digit in decimals)]
-    elif len(digits) > 12 or (digits[0] == "0" and len(digits) > 1):  # a code, said digit by digit
-        words = [_ONES[int(digit)] for digit in digits]
-    elif len(part["number"]) == 4 and not part["currency"]:
+    if part["currency"]:
+        words = _money(int(digits or 0), decimals, part["currency"])
+    elif decimals:
+        words = [*_whole(digits), "point", *(_ONES[int(digit)] for digit in decimals)]
+    elif len(part["number"]) == 4 and digits[0] != "0":
         words = _year(int(digits))
     else:
-        words = _cardinal(int(digits))
+        words = _whole(digits)
     if suffix.endswith("s"):
         words[-1] = _plural(words[-1])
     elif suffix:
         words[-1] = _ordinal(words[-1])
-    if part["currency"]:
-        unit = _CURRENCIES[part["currency"]]
-        words.append(unit if words == ["one"] else _plural(unit))
-    return words
+    is_range = part["upper"] and int(part["upper"]) > int(digits or 0)
+    return [*(["minus"] if part["minus"] else []), *words, *(["to"] if is_range else [])]
+
+
+def _whole(digits: str) -> list[str]:
+    """A number; a code, which begins with 0 or is very long, digit by digit."""
+    if len(digits) > 12 or (digits[:1] == "0" and len(digits) > 1):
+        return [_ONES[int(digit)] for digit in digits]
+    return _cardinal(int(digits)) if digits else []
+
+
+def _money(whole: int, decimals: str | None, currency: str) -> list[str]:
+    """``$3.50`` is three dollars fifty, ``$0.99`` ninety nine cents, ``$3.5`` (of ``$3.5 million``) has a point."""
+    unit, part = _CURRENCIES[currency]
+    if decimals and len(decimals) != 2:
+        return [*_cardinal(whole), "point", *(_ONES[int(digit)] for digit in decimals), _plural(unit)]
+    parts = int(decimals or 0)
+    if parts and not whole:
+        return [*_cardinal(parts), part if parts == 1 else _plural(part)]
+    return [*_cardinal(whole), unit if whole == 1 else _plural(unit), *(_cardinal(parts) if parts else [])]
 
 
 def _cardinal(number: int) -> list[str]:
@@ -98,9 +120,12 @@ def _year(number: int) -> list[str]:
     century, rest = divmod(number, 100)
     if not 1100 <= number < 2100 or century == 20 and rest < 10:
         return _cardinal(number)
-    if rest == 0:
-        return [*_cardinal(century), "hundred"]
-    return [*_cardinal(century), *(["oh"] if rest < 10 else []), *_cardinal(rest)]
+    return [*_cardinal(century), *(_two_digits(rest) or ["hundred"])]
+
+
+def _two_digits(number: int) -> list[str]:
+    """As they are said after a century or an hour: nothing for 0, oh five for 5."""
+    return [*(["oh"] if number < 10 else []), *_cardinal(number)] if number else []
 
 
 def _ordinal(word: str) -> str:
@@ -110,6 +135,8 @@ def _ordinal(word: str) -> str:
 
 
 def _plural(word: str) -> str:
+    if word in _PLURALS:
+        return _PLURALS[word]
     if word.endswith("y"):
         return word[:-1] + "ies"
     return word + ("es" if word.endswith("x") else "s")

@@ -10,32 +10,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from storage.schema import Frames
-from tasks.assets import ASSETS, fetch
 from tasks.features.spoken import with_apostrophe
-
-GLOVE = "glove.6B.50d"
-GLOVE_DIMENSION = 50
+from tasks.features.word_vectors import READY, vectors_sha256, word_vectors
+from tasks.hub_models import model_folder, model_sha256
 
 
 @dataclass(frozen=True)
 class Glove:
-    """GloVe vectors (Pennington et al., 2014), looked up in lower case."""
+    """GloVe vectors (Pennington et al., 2014), looked up in lower case.
 
-    columns: ClassVar[tuple[str, ...]] = tuple(f"glove{i}" for i in range(GLOVE_DIMENSION))
+    ``vectors`` names them, as ``word_vectors`` says.
+    """
+
+    vectors: str = READY
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"glove{i}" for i in range(word_vectors(self.vectors)[1].shape[1]))
 
     def recipe(self) -> dict:
-        return {"code": 1, GLOVE: ASSETS[GLOVE].sha256}
+        return {"code": 1, Path(self.vectors).name: vectors_sha256(self.vectors)}
 
     def measure(self, tokens: Sequence[str]) -> Frames:
         """One row a token. A token of several known parts (``it's``, ``well-known``) has their mean; an unknown one
         has zeros and mask False. ``times`` are positions."""
-        rows_of, vectors = _glove()
-        values = np.zeros((len(tokens), GLOVE_DIMENSION), np.float32)
+        rows_of, vectors = word_vectors(self.vectors)
+        values = np.zeros((len(tokens), vectors.shape[1]), np.float32)
         mask = np.zeros(len(tokens), bool)
         for position, token in enumerate(tokens):
             if rows := [rows_of[part] for part in _known_parts(token, rows_of)]:
@@ -58,23 +64,12 @@ def _known_parts(token: str, vocabulary: dict[str, int]) -> list[str]:
     return [piece for piece in re.split(r"[\s\-–—/.]+", pieces) if piece in vocabulary]
 
 
-@cache
-def _glove() -> tuple[dict[str, int], np.ndarray]:
-    """(word -> row, vectors float32 [400,000, 50]); the vectors stay on disk until they are used."""
-    import pyarrow.parquet
-
-    folder = fetch(GLOVE)
-    words = pyarrow.parquet.read_table(folder / "glove_6B_index.parquet")["index"].to_pylist()
-    vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
-    return {word: row for row, word in enumerate(words)}, vectors
-
-
 @dataclass(frozen=True)
 class Bert:
     """Last hidden states of a BERT-family encoder; a word has the mean of its pieces.
 
-    ``encoder`` is the asset's name. A text longer than the encoder can read is read in windows that overlap by half; a
-    piece in two of them has the mean of both.
+    ``encoder`` is named as ``hub_models`` says. A text longer than the encoder can read is read in windows that overlap
+    by half; a piece in two of them has the mean of both.
     """
 
     encoder: str
@@ -89,7 +84,7 @@ class Bert:
             "code": 1,
             "torch": version("torch").split("+")[0],  # the build (cpu, cuda) does not matter
             "transformers": version("transformers"),
-            "sha256": ASSETS[self.encoder].sha256,
+            "sha256": model_sha256(self.encoder),
         }
 
     def measure(self, tokens: Sequence[str]) -> Frames:
@@ -106,15 +101,45 @@ class Bert:
         return Frames(values, np.arange(len(tokens), dtype=np.float64), counts > 0)
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """Word pieces as numbers, for models that fine-tune the encoder that reads them.
+
+    ``encoder`` is named as ``hub_models`` says.
+    """
+
+    encoder: str
+
+    columns: ClassVar[tuple[str, ...]] = ("piece", "word")
+
+    def recipe(self) -> dict:
+        return {
+            "encoder": self.encoder,
+            "code": 1,
+            "transformers": version("transformers"),
+            "sha256": model_sha256(self.encoder),
+        }
+
+    def measure(self, tokens: Sequence[str]) -> Frames:
+        """Frames [P, 2], one row a piece: its number in the encoder's vocabulary, and that of its token.
+
+        Tokens count from 1; the marks at beginning and end have 0. ``times`` are positions.
+        """
+        found = tokenizer(self.encoder)(list(tokens), is_split_into_words=True, truncation=False, verbose=False)
+        words = [0 if word is None else word + 1 for word in found.word_ids()]
+        values = np.array([found["input_ids"], words], np.float32).T  # whole numbers up to 2**24 are exact
+        return Frames(values, np.arange(len(words), dtype=np.float64), np.ones(len(words), bool))
+
+
 def _windows(encoder: str, tokens: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(position of the token int64 [P], hidden state float32 [P, H]) of the word pieces of each window."""
     if not tokens:
         return
     import torch
 
-    tokenizer, model = _encoder(encoder)
-    limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-    windows = tokenizer(
+    pieces_of, model = tokenizer(encoder), _encoder(encoder)
+    limit = min(pieces_of.model_max_length, model.config.max_position_embeddings)
+    windows = pieces_of(
         list(tokens),
         is_split_into_words=True,
         truncation=True,
@@ -123,7 +148,7 @@ def _windows(encoder: str, tokens: Sequence[str]) -> Iterator[tuple[np.ndarray, 
         return_overflowing_tokens=True,
     )
     for number, piece_ids in enumerate(windows["input_ids"]):
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             states = model(torch.tensor([piece_ids])).last_hidden_state[0].numpy()  # [P, H]
         tokens_of_pieces = windows.word_ids(number)  # None for the marks of beginning and end
         kept = [piece for piece, token in enumerate(tokens_of_pieces) if token is not None]
@@ -132,24 +157,33 @@ def _windows(encoder: str, tokens: Sequence[str]) -> Iterator[tuple[np.ndarray, 
 
 @cache
 def _hidden_size(encoder: str) -> int:
-    return json.loads((fetch(encoder) / "config.json").read_text())["hidden_size"]
+    return json.loads((model_folder(encoder) / "config.json").read_text(encoding="utf-8"))["hidden_size"]
+
+
+@cache
+def tokenizer(encoder: str):
+    """Of an encoder, from its folder alone."""
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(model_folder(encoder), local_files_only=True)
 
 
 @cache
 def _encoder(encoder: str):
-    """(tokenizer, model) of an encoder, from its folder alone."""
+    """The model, from its folder alone."""
     import torch
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    folder = fetch(encoder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = transformers.AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    return tokenizer, model.eval()
+    folder = model_folder(encoder)
+    model = transformers.AutoModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+    )
+    return model.eval()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Segments run in parallel, not the parts of one; and sums in another order would be other numbers."""
     import torch
 

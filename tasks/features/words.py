@@ -1,29 +1,22 @@
-"""When each word of a transcript is spoken: forced alignment, and word times that come with a recording."""
+"""When each word of a transcript is spoken: what every aligner gives, and word times that come with a recording."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import pocketsphinx
 
 from storage.schema import Word
-from tasks.assets import ASSETS
 from tasks.features import media
-from tasks.features.pronunciation import G2P_MODEL, pronunciations
 from tasks.features.spoken import spoken_words
 
 GRID_UNITS = 25_000
 """Units a second in the ``.align`` files of the GRID corpus: 1000 of them are one frame of its video."""
-
-_FRAMES = 100  # of the aligner, a second
-_NATS = 1024 * math.log(1.0001)  # one unit of the aligner's scores: its logarithms have base 1.0001 and lose 10 bits
-_CONFIDENCE_NATS = 4.0
 
 
 class AlignmentError(media.SegmentError):
@@ -33,103 +26,66 @@ class AlignmentError(media.SegmentError):
     """
 
 
-@dataclass(frozen=True)
-class ForcedAligner:
-    """Pocketsphinx with its US English acoustic model; words that its dictionary lacks are pronounced by G2P.
-
-    ``seed`` is that of the faint noise added to the sound, without which very clean speech is not aligned. ``beam``:
-    a path that is so much less likely than the best one is given up. Pocketsphinx's own 1e-48 loses whole segments to
-    noise; this one costs a quarter more time and lets the confidence tell.
-    """
-
-    seed: int = 0
-    beam: float = 1e-150
+class Aligner(Protocol):
+    """What finds the words of a transcript in a waveform."""
 
     def recipe(self) -> dict:
-        return {
-            **asdict(self),
-            "code": 1,
-            "pocketsphinx": version("pocketsphinx"),
-            "av": version("av"),
-            G2P_MODEL: ASSETS[G2P_MODEL].sha256,
-        }
+        """All that the times depend on."""
+        ...
 
     def align(self, waveform: np.ndarray, tokens: Sequence[str]) -> tuple[Word, ...]:
         """One word a token, in order, with times in seconds of ``waveform`` (float32 [samples], 16 kHz mono).
 
-        A token of several spoken words lasts from the first to the last of them. A token of none (``--``) shares the
-        pause between its neighbours, with source ``interpolated`` and confidence 0. The confidence of the others is
-        exp(s / 4), where s <= 0 is the mean over their frames of how much less likely (in nats) the aligned phone is
-        than the best one of the model. The result depends on the arguments alone. Raises ``AlignmentError``.
+        The result depends on the arguments alone. Raises ``AlignmentError``; without its model, ``AssetError``.
         """
-        if media.is_silent(waveform):
-            raise AlignmentError("silent", "The sound of the segment is silence, so its words cannot be aligned.")
-        spoken = [(index, word) for index, token in enumerate(tokens) for word in spoken_words(token)]
-        if not spoken:
-            raise AlignmentError("no_alignable_word", f"The text {' '.join(tokens)!r} has no word that could be said.")
-        entries = self._entries(waveform, [word for _, word in spoken])
-        words: list[Word | None] = [None] * len(tokens)
-        for index, group in groupby(zip(spoken, entries, strict=True), key=lambda pair: pair[0][0]):
-            words[index] = _word(tokens[index], [entry for _, entry in group])
-        return _interpolated(words, tokens, len(waveform) / media.SAMPLE_RATE)
-
-    def _entries(self, waveform: np.ndarray, words: list[str]) -> list[pocketsphinx.AlignmentEntry]:
-        """The alignment of each spoken word."""
-        seconds = len(waveform) / media.SAMPLE_RATE
-        failed = AlignmentError("alignment_failed", f"{' '.join(words)!r} cannot be found in {seconds:.2f} s of sound.")
-        decoder = self._decoder(set(words))
-        sound = (np.clip(waveform, -1, 1) * 32767).astype(np.int16).tobytes()
-        try:
-            decoder.set_align_text(" ".join(words))
-            _decode(decoder, sound)  # finds the words
-            decoder.set_alignment()
-            _decode(decoder, sound)  # finds their phones
-        except RuntimeError as error:
-            raise failed from error
-        entries = [entry for entry in decoder.get_alignment() or () if entry.name[0] not in "<["]  # no silence or noise
-        if len(entries) != len(words):
-            raise failed
-        return entries
-
-    def _decoder(self, words: set[str]) -> pocketsphinx.Decoder:
-        """A fresh decoder that knows these words alone.
-
-        What a decoder has heard changes what it hears next, so each segment has its own: 11 ms, where reading the
-        whole dictionary would take 130. The second pass needs ``bestpath`` off.
-        """
-        decoder = pocketsphinx.Decoder(
-            dict=None,
-            lm=None,
-            bestpath=False,
-            dither=True,
-            seed=self.seed,
-            beam=self.beam,
-            wbeam=self.beam,
-            pbeam=self.beam,
-            loglevel="FATAL",
-        )
-        for word in sorted(words):
-            for reading, phones in enumerate(pronunciations(word), start=1):
-                decoder.add_word(word if reading == 1 else f"{word}({reading})", phones, False)
-        return decoder
+        ...
 
 
-def _decode(decoder: pocketsphinx.Decoder, sound: bytes) -> None:
-    decoder.start_utt()
-    decoder.process_raw(sound, full_utt=True)
-    decoder.end_utt()
+@dataclass(frozen=True)
+class Found:
+    """Where a spoken word was found: seconds of the waveform, and how well it fits there, log confidence <= 0."""
+
+    start: float
+    end: float
+    log_confidence: float
 
 
-def _word(token: str, entries: list[pocketsphinx.AlignmentEntry]) -> Word:
-    """The token from the first to the last of its spoken words."""
-    first, last = entries[0], entries[-1]
-    nats = _NATS * sum(entry.score for entry in entries) / sum(entry.duration for entry in entries)
-    confidence = math.exp(min(0.0, nats) / _CONFIDENCE_NATS)
-    return Word(token, first.start / _FRAMES, (last.start + last.duration) / _FRAMES, confidence, "aligned")
+def align_tokens(
+    waveform: np.ndarray, tokens: Sequence[str], find: Callable[[list[str]], Sequence[Found | None]]
+) -> tuple[Word, ...]:
+    """One word a token, from what ``find`` says of each spoken word, in order; None is a word that is not there.
+
+    A token of several spoken words lasts from the first to the last that was found; its log confidence is their mean,
+    weighted by duration. Tokens of which none was found, or that are not spoken (``--``), share the time between their
+    neighbours, with source ``interpolated`` and confidence 0. Raises ``AlignmentError``.
+    """
+    if media.is_silent(waveform):
+        raise AlignmentError("silent", "The sound of the segment is silence, so its words cannot be aligned.")
+    spoken = [(index, word) for index, token in enumerate(tokens) for word in spoken_words(token)]
+    if not spoken:
+        raise AlignmentError("no_alignable_word", f"The text {' '.join(tokens)!r} has no word that could be said.")
+    found = find([word for _, word in spoken])
+    words: list[Word | None] = [None] * len(tokens)
+    for index, group in groupby(zip(spoken, found, strict=True), key=lambda pair: pair[0][0]):
+        if parts := [part for _, part in group if part is not None]:
+            words[index] = _word(tokens[index], parts)
+    return _interpolated(words, tokens, len(waveform) / media.SAMPLE_RATE)
+
+
+def not_found(words: Sequence[str], waveform: np.ndarray) -> AlignmentError:
+    seconds, text = len(waveform) / media.SAMPLE_RATE, " ".join(words)
+    text = text if len(text) <= 200 else f"{text[:200]}..."
+    return AlignmentError("alignment_failed", f"{text!r} cannot be found in {seconds:.2f} s of sound.")
+
+
+def _word(token: str, parts: Sequence[Found]) -> Word:
+    durations = np.array([part.end - part.start for part in parts])
+    log_confidence = np.average([part.log_confidence for part in parts], weights=durations)
+    return Word(token, parts[0].start, parts[-1].end, math.exp(min(0.0, log_confidence)), "aligned")
 
 
 def _interpolated(words: Sequence[Word | None], tokens: Sequence[str], duration: float) -> tuple[Word, ...]:
-    """Fills the missing words: each run of them divides evenly the time between its neighbours."""
+    """Fills the missing words: each run of them divides evenly the time between its neighbours, if there is any."""
     filled: list[Word] = []
     runs = [(missing, list(group)) for missing, group in groupby(range(len(words)), key=lambda i: words[i] is None)]
     for missing, run in runs:

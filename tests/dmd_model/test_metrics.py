@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dmd_model.metrics import evaluate, evaluate_emotions
+from dmd_model.metrics import RESAMPLES, evaluate, evaluate_emotions, paired_bootstrap
 
 
 def test_halves_round_to_even_in_the_class_accuracies():
@@ -77,3 +77,46 @@ def test_metrics_of_emotions_are_by_hand():
     assert found["error"] == pytest.approx(-np.log(np.where(labels, probability, 1 - probability)).mean())
     with pytest.raises(ValueError, match="a logit for each label"):
         evaluate_emotions(logits, labels, ("happy",))
+
+
+def test_equal_errors_are_neither_lower_nor_higher():
+    errors = np.random.default_rng(0).random(50)
+    found = paired_bootstrap(errors, errors)
+    assert (found.difference, found.low, found.high, found.lower, found.higher) == (0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_what_is_lower_in_every_segment_is_lower_in_every_resample():
+    errors = np.random.default_rng(0).random(50)
+    found = paired_bootstrap(errors, errors + 0.25)
+    assert (found.lower, found.higher) == (1.0, 0.0)
+    assert found.difference == pytest.approx(-0.25) and found.low == pytest.approx(found.high) == pytest.approx(-0.25)
+
+
+@pytest.mark.parametrize("count", [40, 3000])
+def test_the_interval_is_that_of_the_mean_difference(count):
+    """Of many segments: the mean plus and minus 1.96 standard errors; swapping the sides mirrors it."""
+    random = np.random.default_rng(count)
+    first, second = random.normal(size=count), random.normal(0.1, 1, count)
+    found, mirrored = paired_bootstrap(first, second), paired_bootstrap(second, first)
+    differences = first - second
+    half = 1.96 * differences.std() / math.sqrt(count)
+    assert found.difference == pytest.approx(differences.mean())
+    assert found.low == pytest.approx(differences.mean() - half, abs=0.15 * half)
+    assert found.high == pytest.approx(differences.mean() + half, abs=0.15 * half)
+    assert (mirrored.lower, mirrored.higher) == (found.higher, found.lower)
+    assert found == paired_bootstrap(first, second), "the draws are always the same"
+
+
+def test_two_segments_are_drawn_as_often_as_they_should():
+    """Of differences -1 and 3 a resample is negative where both draws are the first: in one of four."""
+    found = paired_bootstrap(np.array([0.0, 3.0]), np.array([1.0, 0.0]))
+    assert found.lower == pytest.approx(1 / 4, abs=4 * math.sqrt(3 / 16 / RESAMPLES))
+    assert found.lower + found.higher == 1.0
+
+
+@pytest.mark.parametrize("second", [[1.0], [1.0, 2.0, 3.0], [[1.0, 2.0]], [1.0, np.nan]])
+def test_values_that_do_not_pair_are_refused(second):
+    with pytest.raises(ValueError, match="two values a segment|not finite"):
+        paired_bootstrap(np.array([1.0, 2.0]), np.array(second))
+    with pytest.raises(ValueError, match="two values a segment"):
+        paired_bootstrap(np.array([]), np.array([]))

@@ -5,7 +5,9 @@ from dataclasses import asdict
 
 import pytest
 
-from dmd_model.registry import MODELS, configure, model_class
+from dmd_model.config import ABLATIONS
+from dmd_model.published import published_results
+from dmd_model.registry import MODELS, ablation, configure, model_class
 
 PRESETS = [f"{name}@{preset}" for name in MODELS for preset in model_class(name).PRESETS]
 
@@ -30,3 +32,15 @@ def test_unknown_names_are_answered_with_those_that_exist():
         configure("dmd@offcial")
     with pytest.raises(ValueError, match="dmd has no setting learnin_rate; there are .*learning_rate"):
         configure("dmd", {"learnin_rate": 1})
+
+
+@pytest.mark.parametrize("preset", ABLATIONS)
+def test_an_ablation_is_dmd_with_one_switch_off_and_nothing_published_is_about_it(preset):
+    (whole, training), (config, same) = configure("dmd"), configure(f"dmd@{preset}")
+    off = {name: False for name in asdict(whole) if asdict(whole)[name] != asdict(config)[name]}
+    assert off == {ablation(f"dmd@{preset}"): False} and same == training
+    assert published_results("dmd", "mosi") and not published_results(f"dmd@{preset}", "mosi")
+
+
+def test_no_other_name_is_an_ablation():
+    assert not any(ablation(name) for name in (*MODELS, "dmd@official-mosi", "mult@no-fd"))

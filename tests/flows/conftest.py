@@ -16,7 +16,7 @@ from flows.parameters import RunParameters, Stage
 from storage.feature_store import FeatureStore
 from storage.schema import fingerprint
 from storage.segments import State
-from tasks.align import ForcedAligner
+from tasks.align import POCKETSPHINX, aligner_named
 from tasks.extract import Step, instruments, segment_states
 from tasks.pack import extracted as extracted_segments
 from tasks.pack import recipe
@@ -73,19 +73,20 @@ class Home:
         """When each finished training was written."""
         return {path: path.stat().st_mtime_ns for path in (self.folder / NAME).glob("models/*/*/result.json")}
 
-    def steps(self, frames_per_second: float | None = SLOW_EYES, trust_word_times: bool = False) -> list[Step]:
-        """The steps of a run, as its recipes name them."""
-        words = {"aligner": ForcedAligner().recipe(), "trust_given": trust_word_times}
-        features = instruments(ENCODER, frames_per_second)
+    def steps(self, aligner: str = POCKETSPHINX, **changes) -> list[Step]:
+        """The steps of a run with these changes, as its recipes name them."""
+        run = self.parameters(aligner=aligner, **changes)
+        words = {"aligner": aligner_named(aligner).recipe(), "trust_given": run.trusts_word_times}
+        features = instruments(run.text_encoder, run.frames_per_second, run.pitch_range)
         return [
             Step("words", fingerprint(words)),
-            *(Step(name, fingerprint(tool.recipe()), tool.columns) for name, tool in features.items()),
+            *(Step.of(name, tool) for name, tool in features.items()),
         ]
 
-    def states(self, **steps) -> dict[str, State]:
+    def states(self, **changes) -> dict[str, State]:
         """Where every segment stands, by id."""
         segments = self.store.segments()
-        states = segment_states(self.store, segments, self.steps(**steps))
+        states = segment_states(self.store, segments, self.steps(**changes))
         return {str(segment.id): state for segment, state in zip(segments, states, strict=True)}
 
     def copy(self, to: Path, raw: Path | None = None) -> Home:
@@ -108,7 +109,7 @@ class Reached:
 
 def reached(home: Home, completed: bool) -> Reached:
     store, (words, *features) = home.store, home.steps()
-    segments = extracted_segments(store, store.segments(), (words, *features))
+    segments = extracted_segments(store.segments(), segment_states(store, store.segments(), home.steps()))
     return Reached(
         completed,
         frozenset(step.name for step in (words, *features) if store.done(step.name, step.fingerprint)),

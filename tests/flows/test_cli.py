@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 from cyclopts import App
@@ -14,8 +15,12 @@ from pydantic import BaseModel
 
 from dmd_model.registry import MODELS
 from flows import cli
-from flows.parameters import CompareParameters, RunParameters, TrainParameters
+from flows.parameters import CompareParameters, Form, RunParameters, TrainParameters
+from storage import aligned
+from storage.interchange import formats
 from tests.conftest import REPOSITORY
+from tests.flows.conftest import NAME
+from tests.tasks.test_validate import good_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
 
@@ -85,7 +90,7 @@ def test_every_parameter_of_a_run_is_an_option_with_its_description(capsys):
         (["run", "--segments", "3"], "greater than or equal to 12"),
         (["run", "--segments", "many"], "--segments: Input should be a valid integer"),
         (["run", "--min-coverage", "95"], "less than or equal to 1"),
-        (["run", "--dataset", "mosi"], "data set 'mosi' needs raw (a folder of video) or features (a file)"),
+        (["run", "--dataset", "mosi"], "data set 'mosi' needs raw (a folder of video) or features (a file or folder)"),
         (["run", "--raw", "a", "--features", "b"], "not both"),
         (["run", "mosi"], "mosi"),
         (["sample"], "FOLDER requires an argument"),
@@ -93,6 +98,14 @@ def test_every_parameter_of_a_run_is_an_option_with_its_description(capsys):
         (["up", "--port", "99999"], "--port: Input should be less than or equal to 65535"),
         (["train", "--model", "dmdd"], "no model is named 'dmdd'; there are dmd, ef-lstm"),
         (["search", "--models", "dmd", "mult"], "at most 1 item"),
+        (["retrain", "--dataset", "mosi"], "data set 'mosi' needs raw"),
+        (["retrain", "--seeds", "5"], "Unknown option: --seeds"),
+        (["watch"], "FOLDER requires an argument"),
+        (["watch", "/nowhere"], "no folder /nowhere"),
+        (["watch", ".", "--settle-seconds", "0"], "--settle-seconds: Input should be greater than 0"),
+        (["import", "a.npz"], "--dataset requires an argument"),
+        (["export", "out", "--dataset", "a", "--format", "csv"], "'mmsa', 'npz', 'zarr' or 'huggingface'"),
+        (["models", "list", "--home", "/nowhere"], "/nowhere/sample/models has no champion yet"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -105,8 +118,8 @@ def test_a_mistake_is_answered_in_a_sentence(capsys, arguments, sentence):
 def test_every_wrong_option_has_a_line_and_no_lesson_on_pydantic(capsys):
     _, _, complaint = dmd(capsys, "run", "--stop-after", "report", "--segments", "3")
     assert complaint == (
-        "Error --stop-after: Input should be 'ingest', 'align', 'extract', 'validate' or 'train' "
-        "--segments: Input should be greater than or equal to 12"
+        "Error --segments: Input should be greater than or equal to 12 "
+        "--stop-after: Input should be 'ingest', 'align', 'extract', 'validate' or 'train'"
     )
 
 
@@ -136,6 +149,47 @@ def test_training_tells_scripts_its_results_and_nothing_else(capsys, finished):
     assert mean["mean"]["corr"] is None  # of a constant
 
 
+def test_extraction_again_commits_nothing_and_trains_nothing(capsys, finished, tmp_path):
+    home = finished.copy(tmp_path / "home")
+    run, before = home.parameters(), home.snapshots()
+    options = ["--raw", run.raw, "--home", run.home, "--dask", run.dask, "--no-trust-word-times"]
+    options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
+    code, said, _ = dmd(capsys, "extract", "--dataset", run.dataset, *map(str, options))
+    assert code == 0 and said.endswith(f"report: {home.page}")
+    assert home.snapshots() == before and home.results.keys() == {
+        home.folder / path.relative_to(finished.folder) for path in finished.results
+    }
+
+
+def test_models_are_promoted_listed_and_rolled_back(capsys, finished, tmp_path):
+    home = finished.copy(tmp_path / "home")
+    options = ["--dataset", NAME, "--home", str(home.folder)]
+    _, said, _ = dmd(capsys, "models", "list", *options)
+    tag = home.store.published().tag
+    assert re.fullmatch(rf"\* \S+ dmd, 1 seeds, {tag} promoted: the first model that was trained", said)
+    _, said, _ = dmd(capsys, "models", "list", *options, "--json")
+    (champion,) = json.loads(said)["decisions"]
+    assert champion["champion"] and champion["ensemble"]["published"]["tag"] == tag
+    _, said, _ = dmd(capsys, "models", "promote", "dmd", *options)
+    assert re.search(r"trained \* \S+ dmd, 1 seeds, \S+ promoted: chosen by hand$", said)
+    _, said, _ = dmd(capsys, "models", "roll-back", *options)
+    assert said.startswith("* ") and re.search(r"promoted, withdrawn \S+: chosen by hand$", said)
+    code, _, complaint = dmd(capsys, "models", "roll-back", *options)
+    assert code == 1 and "no champion before the present one" in complaint
+    code, _, complaint = dmd(capsys, "models", "promote", "mult", *options)
+    assert code == 1 and "no mult that was trained on" in complaint and "Traceback" not in complaint
+
+
+def test_retraining_where_nothing_arrived_says_so(capsys, finished):
+    run = finished.parameters()
+    options = ["--dataset", NAME, "--raw", run.raw, "--home", run.home, "--dask", run.dask, "--no-trust-word-times"]
+    options += ["--frames-per-second", run.frames_per_second, "--text-encoder", run.text_encoder]
+    code, said, _ = dmd(capsys, "retrain", *map(str, options))
+    assert code == 0 and said.endswith(
+        "nothing new to judge (0 new, 0 changed and 0 gone segments since the champion was trained)"
+    )
+
+
 def test_a_run_on_a_folder_without_labels_says_so(capsys, prefect_server, tmp_path):
     (tmp_path / "raw").mkdir()
     code, _, complaint = dmd(
@@ -143,6 +197,32 @@ def test_a_run_on_a_folder_without_labels_says_so(capsys, prefect_server, tmp_pa
     )
     assert code == 1
     assert f"dmd: {tmp_path / 'raw'} has no label.csv" in complaint and "Traceback" not in complaint
+
+
+def test_features_come_in_as_one_format_and_go_out_as_every_other(capsys, prefect_server, tmp_path):
+    dataset = good_dataset()
+    formats.write(dataset, tmp_path / "aligned_50.pkl", "mmsa", "glove")
+    at = ["--dataset", "mine", "--home", str(tmp_path)]
+    code, _, complaint = dmd(capsys, "export", str(tmp_path / "early"), "--format", "npz", *at)
+    assert code == 1 and "has no published data set" in complaint
+    code, said, _ = dmd(capsys, "import", str(tmp_path / "aligned_50.pkl"), *at)
+    assert code == 0 and said.endswith(f"report: {tmp_path / 'mine' / 'report.html'}")
+    for form in get_args(Form):
+        path = tmp_path / "out" / form
+        code, said, _ = dmd(capsys, "export", str(path), "--format", form, *at)
+        assert code == 0 and said.endswith(f"written to {path}")
+        assert aligned.digest(formats.read(path, "glove")) == aligned.digest(dataset)
+    code, _, complaint = dmd(capsys, "export", str(path), "--format", form, *at)
+    assert code == 1 and "is there already" in complaint
+    assert set(get_args(Form)) == set(formats.WRITTEN)
+
+
+def test_a_hostile_pickle_is_refused_in_a_sentence(capsys, prefect_server, tmp_path):
+    (tmp_path / "aligned_50.pkl").write_bytes(b"\x80\x04cposix\nsystem\n\x8c\x05touch\x85R.")
+    code, _, complaint = dmd(
+        capsys, "import", str(tmp_path / "aligned_50.pkl"), "--dataset", "mine", "--home", str(tmp_path)
+    )
+    assert code == 1 and "aligned_50.pkl asks for posix.system" in complaint and "Traceback" not in complaint
 
 
 def test_doctor_names_every_model_file(capsys):

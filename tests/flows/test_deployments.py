@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL
 
 from tests.conftest import REPOSITORY
 
-NAMES = {"full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu"}
+NAMES = {"full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu", "video": "cpu"}
 
 
 @pytest.fixture

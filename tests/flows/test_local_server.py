@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import local_server
 from flows.local_server import ServerError
+from flows.watch import watch
 from tests.conftest import REPOSITORY
+from tests.tasks.judged_folder import JudgedFolder
 
+ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 ROOMS = ("flows", "tasks", "storage", "dmd_model", "prefect.yaml")
 
 
@@ -60,9 +66,13 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
             "extract": {"run": {"stop_after": "validate"}},
             "train": {"run": {}},
             "compare": {"run": {"models": ["all"], "seeds": [5]}},
+            "nightly": {"run": {}},
+            "video": {},
         }
         pools = {entry["name"]: entry["work_pool_name"] for entry in deployments}
-        assert pools == {"full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu"}
+        assert pools == {
+            "full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu", "video": "cpu",
+        }  # fmt: skip
         found = requests.post(f"{api}/work_pools/filter", json={}, timeout=10).json()
         assert {pool["name"]: pool["concurrency_limit"] for pool in found} == local_server.POOLS
         assert dmd("status", "--home", str(home)).count("running, process") == 3
@@ -78,6 +88,10 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
         assert [entry["state_type"] for entry in runs if entry["deployment_id"]] == ["COMPLETED"]
         assert (tmp_path / "runs" / "tiny" / "store").is_dir()
 
+        (nightly,) = (entry for entry in deployments if entry["name"] == "nightly")
+        assert [schedule["schedule"]["cron"] for schedule in nightly["schedules"]] == ["0 3 * * *"]
+        assert_arriving_files_start_it(api, nightly["id"], tmp_path / "watched" / "tiny")
+
         started = list(local_server.running(home).values())
         started += [child for process in started for child in process.children(recursive=True)]
     finally:
@@ -89,6 +103,39 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
     assert local_server.running(home) == {} and local_server.down(home) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)), "nobody listens any more"
+
+
+def assert_arriving_files_start_it(api: str, deployment: str, folder: Path) -> None:
+    """`dmd watch` sends an event, Prefect's automation starts the deployment, and the run finds what it finds."""
+    data = JudgedFolder(folder)
+    data.put("1")
+    data.judge()
+    run = {"dataset": folder.name, "home": str(folder.parent), "raw": str(data.raw)}
+    requests.patch(f"{api}/deployments/{deployment}", json={"parameters": {"run": run}}, timeout=10).raise_for_status()
+    command = [sys.executable, "-m", "flows", "watch", str(data.raw), "--settle-seconds", "0.5"]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert watching.stdout.readline() == f"watching {data.raw}: 2 files\n"
+        (data.raw / "Raw" / "v" / "unlabelled.mp4").write_bytes(b"film")
+        assert watching.stdout.readline() == f"dmd.data.arrived: 1 files in {data.raw}\n"
+        # the schedule has made runs for the nights to come
+        query = {"flow_runs": {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ENDED}}}}
+        deadline = time.monotonic() + 180
+        while not (runs := requests.post(f"{api}/flow_runs/filter", json=query, timeout=10).json()):
+            assert time.monotonic() < deadline, "the event started nothing"
+            time.sleep(0.5)
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.communicate()
+    assert watching.returncode == 130
+    assert [(entry["state_type"], entry["state"]["message"][:20]) for entry in runs] == [
+        ("COMPLETED", "nothing new to judge")
+    ]
+
+
+def test_watching_without_a_server_that_could_hear_of_it_is_a_sentence(tmp_path):
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(ServerError, match="dmd up"):
+        next(watch(tmp_path, settle_seconds=1))
 
 
 def test_settings_of_somebody_else_are_left_alone(clone, port, tmp_path):

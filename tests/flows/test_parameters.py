@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from flows.parameters import RunParameters, Stage
+from dmd_model.registry import MODELS
+from flows.parameters import ExtractParameters, RunParameters, Stage
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,11 @@ from flows.parameters import RunParameters, Stage
         ({"seeds": ["one"]}, "seeds"),
         ({"text": "word2vec"}, "text"),
         ({"device": "tpu"}, "device"),
-        ({"frames_per_second": 0}, "frames_per_second"),
+        ({"frames_per_second": -1}, "frames_per_second"),
+        ({"pitch_range": (500, 60)}, "pitch_range"),
+        ({"pitch_range": (60, 9000)}, "pitch_range"),
+        ({"modalities": []}, "modalities"),
+        ({"modalities": ["smell"]}, "modalities"),
         ({"min_coverage": 1.1}, "min_coverage"),
         ({"min_coverage": -0.1}, "min_coverage"),
         ({"segments": 11}, "segments"),
@@ -34,6 +39,13 @@ def test_a_wrong_value_is_refused_by_name(given, field):
     with pytest.raises(ValidationError) as refusal:
         RunParameters(**given)
     assert [error["loc"][0] for error in refusal.value.errors()] == [field]
+
+
+def test_groups_of_models_are_their_members_once_each():
+    assert RunParameters(models=["all"]).models == list(MODELS)
+    ablations = ["dmd", "dmd@no-fd", "dmd@no-homogd", "dmd@no-ca", "dmd@no-heterogd"]
+    assert RunParameters(models=["ablations"]).models == ablations
+    assert RunParameters(models=["lmf", "dmd", "ablations"]).models == ["lmf", *ablations]
 
 
 def test_a_data_set_of_ones_own_needs_one_source():
@@ -61,6 +73,10 @@ def test_each_stage_includes_those_before_it():
         assert [RunParameters(stop_after=last).reaches(stage) for stage in stages] == [
             index <= place for index in range(len(stages))
         ]
+
+
+def test_to_extract_is_to_run_to_the_published_data_set():
+    assert ExtractParameters().model_dump() == RunParameters(stop_after="validate").model_dump()
 
 
 def test_everything_lands_in_one_folder_a_data_set(tmp_path, monkeypatch):

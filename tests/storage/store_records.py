@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
@@ -55,6 +57,20 @@ def some_segments(count: int) -> list[Segment]:
         Segment(SegmentId(f"video{row // 3}", str(row)), row, media_sha256=f"sha{row}", text=f"words of {row}")
         for row in range(count)
     ]
+
+
+def some_unaligned(seed: int = 0) -> AlignedDataset:
+    """The same with frames of its own in vision, of which one segment has none, and with times for some."""
+    dataset, random = some_dataset(seed), np.random.default_rng(seed)
+    counts = [7, 2, 0, 4]
+    frames = sum(counts)
+    return replace(
+        dataset,
+        features={**dataset.features, "vision": random.normal(size=(frames, len(COLUMNS))).astype(np.float32)},
+        masks={**dataset.masks, "vision": random.random(frames) < 0.7},
+        frame_offsets={"vision": np.cumsum([0, *counts])},
+        frame_times={"vision": np.where(np.arange(frames) < 7, np.arange(frames) / 30, np.nan)},
+    )
 
 
 def some_dataset(seed: int = 0) -> AlignedDataset:

@@ -26,6 +26,7 @@ from tests.storage.store_records import (
     some_dataset,
     some_results,
     some_segments,
+    some_unaligned,
     words,
 )
 
@@ -193,6 +194,14 @@ def test_a_data_set_is_written_once_and_its_recipe_not_used_for_another(store):
     assert commits(store) == before
     assert aligned.digest(store.aligned(name, at="staging")) == aligned.digest(some_dataset())
     assert refusal(store.write_aligned, RECIPE, some_dataset(seed=1)).reason == "recipe_reused"
+    assert refusal(store.write_aligned, RECIPE, some_unaligned()).reason == "recipe_reused"
+
+
+def test_an_unaligned_data_set_is_read_as_it_was_written(store):
+    name = store.write_aligned(RECIPE, some_unaligned())
+    found = store.aligned(name, at="staging")
+    assert aligned.digest(found) == aligned.digest(some_unaligned())
+    assert found.frame_offsets.keys() == found.frame_times.keys() == {"vision"}
 
 
 def test_main_moves_by_publish_alone(store):

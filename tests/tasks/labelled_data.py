@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,20 @@ def labelled_data(seed: int = 0) -> AlignedDataset:
         features={name: random.normal(size=(words, width)).astype(np.float32) for name, width in WIDTHS.items()},
         masks={name: random.random(words) < 0.9 for name in WIDTHS},
         columns={name: tuple(f"{name}_{column}" for column in range(width)) for name, width in WIDTHS.items()},
+    )
+
+
+def unaligned_data(seed: int = 0) -> AlignedDataset:
+    """The same with audio of 0 to 8 frames a segment instead."""
+    data, random = labelled_data(seed), np.random.default_rng(seed)
+    counts = random.integers(0, 9, len(data.ids))
+    frames = int(counts.sum())
+    return replace(
+        data,
+        features={**data.features, "audio": random.normal(size=(frames, WIDTHS["audio"])).astype(np.float32)},
+        masks={**data.masks, "audio": random.random(frames) < 0.9},
+        frame_offsets={"audio": np.cumsum([0, *counts])},
+        frame_times={"audio": np.concatenate([np.arange(count) / 100 for count in counts])},
     )
 
 

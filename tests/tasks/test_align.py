@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from storage.feature_store import FeatureStore
-from tasks.align import align, forced_against_given
+from tasks.align import POCKETSPHINX, align, aligner_named, forced_against_given
 from tasks.ingest import read_raw
 from tasks.workers import Workers
+
+ALIGNER = aligner_named(POCKETSPHINX)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,9 @@ def test_given_words_are_taken_where_they_are_trusted_and_found_where_there_are_
     store = FeatureStore.open(str(tmp_path / "store"))
     store.write_segments(segments)
     with Workers(scheduler) as workers:
-        step = align.fn(store, workers, corpus, True, False)
+        step = align.fn(store, workers, str(corpus), ALIGNER, True, False)
         digest = store.digest()
-        assert align.fn(store, workers, corpus, True, False) == step and store.digest() == digest
+        assert align.fn(store, workers, str(corpus), ALIGNER, True, False) == step and store.digest() == digest
     words = words_of(store, step)
     assert words[:3] == [segment.given_words for segment in segments[:3]]
     for segment, found in zip(segments[3:], words[3:], strict=True):
@@ -46,7 +48,7 @@ def test_words_that_are_not_trusted_are_what_forced_ones_are_held_against(corpus
     store = FeatureStore.open(str(tmp_path / "store"))
     store.write_segments(segments)
     with Workers(scheduler) as workers:
-        step = align.fn(store, workers, corpus, False, False)
+        step = align.fn(store, workers, str(corpus), ALIGNER, False, False)
     assert all(word.source != "given" for words in words_of(store, step) for word in words)
     errors = forced_against_given(store, step)
     expected = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prefect.client.orchestration import get_client
 
-from tasks.evaluate import METRICS, Row, evaluate, mean_predictor
+from tasks.evaluate import METRICS, Row, compare_with, ensembles, evaluate, mean_predictor
 from tests.tasks.labelled_data import labelled_data, publish
 
 TEST = {"mae": 1.0, "corr": 0.5, "acc7": 0.4, "acc5": 0.45, "acc2_nonzero": 0.8, "f1_nonzero": 0.79}
@@ -41,7 +41,7 @@ def test_a_row_a_model_with_mean_and_deviation_over_its_seeds(prefect_server, tm
     assert dmd.cell("mae") == "1.000 ± 0.283" and dmd.cell("acc7") == "40.0 ± 0.0"
     assert other.cell("mae") == "1.000" and other.cell("f1_nonzero") == "79.0"
     assert (dmd.parameters, dmd.seconds, other.seconds, baseline.parameters) == (7, 3, 2, 0)
-    assert [found.split(" (")[0] for found in dmd.published] == ["41.4 / 84.5 / 84.4", "45.6 / 86.0 / 86.0"]
+    assert [(found.acc7, found.acc2, found.f1) for found in dmd.published] == [(41.4, 84.5, 84.4), (45.6, 86.0, 86.0)]
     assert not other.published and not baseline.published
     with get_client(sync_client=True) as client:
         tables = [json.loads(found.data) for found in client.read_artifacts() if found.key == "results"]
@@ -74,3 +74,30 @@ def test_nothing_trained_is_no_table(tmp_path):
 def test_every_metric_has_a_cell():
     row = Row("dmd", 3, TEST, dict.fromkeys(TEST, 0.1))
     assert METRICS.keys() == TEST.keys() and all("±" in row.cell(metric) for metric in METRICS)
+
+
+def predicted(model: str, *values: float) -> dict:
+    """A result that says these about segments a, b, c, …"""
+    return {"model": model, "predictions": {"test": dict(zip("abcdef", values, strict=False))}}
+
+
+def test_an_ensemble_is_the_mean_of_a_models_runs_segment_by_segment():
+    shuffled = {"model": "dmd", "predictions": {"test": {"b": 4.0, "a": 2.0}}}
+    assert ensembles([predicted("dmd", 0, 1), predicted("lmf", 5, 6), shuffled]) == {
+        "dmd": {"a": 1.0, "b": 2.5},
+        "lmf": {"a": 5.0, "b": 6.0},
+    }
+
+
+def test_models_are_compared_with_the_reference_by_the_errors_of_their_ensembles():
+    labels = dict(zip("abcdef", np.zeros(6), strict=True))
+    results = [predicted("dmd", *[0.5] * 6), predicted("dmd", *[-0.5] * 6), predicted("same", *[0] * 6)]
+    results += [predicted("worse", 1, -1, 1, -1, 1, -1)]
+    same, worse = compare_with("dmd", results, labels)
+    assert (same.model, same.mae, same.difference, same.p, same.p_holm) == ("same", 0, 0, 1, 1)
+    assert (worse.model, worse.mae, worse.difference) == ("worse", 1, 1) and worse.low == worse.high == 1
+    assert worse.p_holm == pytest.approx(2 * worse.p) and worse.p < 0.001
+
+
+def test_one_model_alone_is_compared_with_none():
+    assert compare_with("dmd", [predicted("dmd", 1, 2)], {"a": 1.0, "b": 1.0}) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -69,14 +71,15 @@ def letters(tmp_path) -> Letters:
     return Letters(tmp_path / "calls")
 
 
-@pytest.fixture(scope="module")
-def workers(scheduler) -> Iterator[Workers]:
-    with Workers(scheduler) as workers:
+@pytest.fixture(scope="module", params=["workers of our own", "a running scheduler"])
+def workers(request) -> Iterator[Workers]:
+    own = request.param == "workers of our own"
+    with Workers(None if own else request.getfixturevalue("scheduler")) as workers:
         yield workers
 
 
 def run(store: FeatureStore, workers: Workers, letters: Letters, retry_failures: bool = False) -> Step:
-    return extract.fn(store, workers, Path("nowhere"), "glove", letters, retry_failures)
+    return extract.fn(store, workers, "nowhere", "glove", letters, retry_failures)
 
 
 def test_values_and_failures_are_committed_alike(store, workers, letters):
@@ -133,6 +136,40 @@ def test_what_was_measured_before_a_fault_is_kept(store, workers, letters):
     assert all(again[segment.text] == 1 for segment in store.segments() if step.key(segment) in kept)
 
 
+@dataclass(frozen=True)
+class Turns:
+    """Measures which process was asked, and when."""
+
+    columns: ClassVar[tuple[str, ...]] = ("process", "time")
+
+    def recipe(self) -> dict:
+        return {"turns": 1}
+
+    def measure(self, path: Path, start: float, end: float) -> Frames:
+        return Frames(
+            np.array([[os.getpid() % 2**20, time.monotonic() % 2**14]], np.float32), np.zeros(1), np.ones(1, bool)
+        )
+
+
+def test_the_segments_of_one_video_follow_each_other_on_one_worker(tmp_path, workers):
+    """In the order of time, whatever that of the label file, so that the video is read once."""
+    store = FeatureStore.open(str(tmp_path / "store"))
+    places = [(f"v{video}", float(start)) for start in range(9, -1, -1) for video in range(4)]
+    rows = [
+        Segment(SegmentId(video, str(start)), row, f"{video}.mp4", f"{video:>064}", start, start + 1)
+        for row, (video, start) in enumerate(places, 2)
+    ]
+    store.write_segments(rows)
+    step = extract.fn(store, workers, Path("nowhere"), "vision", Turns(), False)
+    found = store.frames("vision", step.fingerprint, [step.key(segment) for segment in rows])
+    turns = {(segment.media, segment.start): found[step.key(segment)].values[0].tolist() for segment in rows}
+    in_order = [turns[place] for place in sorted(turns)]
+    breaks = sum(
+        process != after or then < now for (process, now), (after, then) in zip(in_order, in_order[1:], strict=False)
+    )
+    assert breaks <= 12, "each worker goes through neighbours, and takes over halves of what others have left"
+
+
 def test_rows_that_ingest_found_wanting_are_not_measured_and_every_row_has_one_state(tmp_path, workers, letters):
     good, silent, bad, again = segments("yes", "hm", "no", "yes")
     bad, again = replace(bad, failure=Failure("bad_id", "a path")), replace(again, excluded="duplicate_row")
@@ -153,7 +190,7 @@ def test_rows_that_ingest_found_wanting_are_not_measured_and_every_row_has_one_s
 def test_what_a_result_depends_on_is_what_it_is_known_under():
     one, *_ = segments("yes")
     other_clip, other_text = replace(one, media_sha256="1" * 64), replace(one, text="no")
-    for name in ("glove", "bert"):
+    for name in ("glove", "bert", "pieces"):
         assert Step(name, "").key(other_clip) == Step(name, "").key(one) != Step(name, "").key(other_text)
     for name in ("vision", "audio"):
         assert Step(name, "").key(other_text) == Step(name, "").key(one) != Step(name, "").key(other_clip)
@@ -161,9 +198,12 @@ def test_what_a_result_depends_on_is_what_it_is_known_under():
 
 
 def test_each_setting_of_an_instrument_is_in_its_recipe():
-    def recipes(rate: float | None) -> dict[str, str]:
-        return {name: fingerprint(tool.recipe()) for name, tool in instruments("all-MiniLM-L6-v2", rate).items()}
+    def recipes(rate: float | None = None, pitch: tuple[float, float] = (60.0, 500.0)) -> dict[str, str]:
+        tools = instruments("all-MiniLM-L6-v2", rate, pitch)
+        return {name: fingerprint(tool.recipe()) for name, tool in tools.items()}
 
-    plain = recipes(None)
-    assert list(plain) == ["glove", "bert", "vision", "audio"]
-    assert {name for name, found in recipes(5.0).items() if found != plain[name]} == {"vision"}
+    plain = recipes()
+    assert recipes(0.0) == plain
+    assert list(plain) == ["glove", "bert", "pieces", "vision", "audio"]
+    for changes, feature in (({"rate": 5.0}, "vision"), ({"pitch": (100.0, 800.0)}, "audio")):
+        assert {name for name, found in recipes(**changes).items() if found != plain[name]} == {feature}

@@ -8,13 +8,18 @@ import logging
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from storage.schema import Word
+from storage.feature_store import FeatureStore
+from storage.interchange import formats
+from storage.schema import StoreError, Word
 from tasks import ingest
+from tasks.ingest import import_features
 from tasks.labels import LabelError
+from tests.tasks.labelled_data import labelled_data
 from tests.tasks.raw_folders import corpus, failures, read_segments
 
 
@@ -170,3 +175,20 @@ def test_grid_clips_and_their_word_times(shared_data, tmp_path):
     assert [len(segment.given_words) for segment in segments] == [
         6 if segment.id.clip in ("bbaf2n", "id2_vcd_swwp2s") else 0 for segment in segments
     ]
+
+
+def test_features_are_imported_once_and_split_where_they_are_not(tmp_path):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    dataset = replace(labelled_data(), splits=("",) * 21)
+    formats.write(dataset, tmp_path / "features", "zarr", "glove")
+    name = import_features.fn(store, tmp_path / "features", "glove", None)
+    found = store.aligned(name, at="staging")
+    assert found.words == dataset.words and set(found.splits) == {"train", "valid", "test"}
+    assert import_features.fn(store, tmp_path / "features", "glove", None) == name
+    formats.write(labelled_data(seed=1), tmp_path / "others", "zarr", "glove")
+    assert import_features.fn(store, tmp_path / "others", "glove", None) != name
+
+
+def test_features_that_are_not_there_are_refused_in_a_sentence(tmp_path):
+    with pytest.raises(StoreError, match="there is no .*nowhere"):
+        import_features.fn(FeatureStore.open(str(tmp_path / "store")), tmp_path / "nowhere", "glove", None)

@@ -11,7 +11,7 @@ from storage.feature_store import FeatureStore
 from storage.schema import Failure, Frames, Word, fingerprint
 from storage.segments import Segment, SegmentId
 from tasks import pack
-from tasks.extract import Step
+from tasks.extract import Step, segment_states
 from tasks.features.pooling import pool
 from tasks.pack import aligned_dataset, extracted, recipe
 
@@ -98,13 +98,55 @@ def test_packs_words_text_rows_and_pooled_frames(store, segments, monkeypatch):
     assert dataset.columns == COLUMNS
 
 
+def test_unaligned_frames_are_as_they_were_measured(store, segments):
+    fill(store, segments, {})
+    dataset = aligned_dataset(store, segments, WORDS, FEATURES, COLUMNS, aligned=False)
+    pooled = aligned_dataset(store, segments, WORDS, FEATURES, COLUMNS)
+    assert dataset.frame_offsets.keys() == {"vision"} and dataset.words == pooled.words
+    np.testing.assert_array_equal(dataset.features["glove"], pooled.features["glove"])
+    for index, of in enumerate(segments):
+        rows, frames = slice(*dataset.frame_offsets["vision"][index : index + 2]), vision_of(of)
+        np.testing.assert_array_equal(dataset.features["vision"][rows], frames.values)
+        np.testing.assert_array_equal(dataset.masks["vision"][rows], frames.mask)
+        np.testing.assert_array_equal(dataset.frame_times["vision"][rows], frames.times)
+    assert aligned_dataset(store, [], WORDS, FEATURES, COLUMNS, aligned=False).features["vision"].shape == (0, 3)
+
+
+def test_word_pieces_keep_rows_of_their_own_beside_the_words(store, segments):
+    """As many as the tokenizer made, at times that nobody knows."""
+    step = Step("pieces", fingerprint({"tokenizer": 1}))
+
+    def pieces_of(of: Segment) -> Frames:
+        numbers = [0, *(index + 1 for index, token in enumerate(of.text.split()) for _ in token), 0]
+        values = np.array([[7 * number, number] for number in numbers], np.float32)
+        return Frames(values, np.arange(len(values), dtype=np.float64), np.ones(len(values), bool))
+
+    fill(store, segments, {})
+    columns = COLUMNS | {"pieces": ("piece", "word")}
+    store.append("pieces", {"tokenizer": 1}, columns["pieces"], {step.key(s): pieces_of(s) for s in segments})
+    dataset = aligned_dataset(store, segments, WORDS, [*FEATURES, step], columns)
+    assert dataset.frame_offsets.keys() == {"pieces"} and np.isnan(dataset.frame_times["pieces"]).all()
+    for index, of in enumerate(segments):
+        rows = slice(*dataset.frame_offsets["pieces"][index : index + 2])
+        np.testing.assert_array_equal(dataset.features["pieces"][rows], pieces_of(of).values)
+
+
 def test_only_segments_whose_every_step_succeeded_are_extracted(store, segments):
     segments[5] = replace(segments[5], failure=Failure("missing_media", "no recording"))
     segments[4] = replace(segments[4], excluded="duplicate_row")
     fill(store, segments, {"words": {2}, "vision": {5}})
-    assert [s.row for s in extracted(store, segments, STEPS)] == [3, 4]
-    unmeasured = segment(9, "never seen before")
-    assert [s.row for s in extracted(store, [unmeasured, *segments], STEPS)] == [3, 4]
+    segments += [segment(9, "never seen before")]
+    assert [s.row for s in extracted(segments, segment_states(store, segments, STEPS))] == [3, 4]
+
+
+def test_what_is_not_extracted_yet_is_not_packed_over(store, segments):
+    fill(store, segments, {})
+    store.write_segments([*segments, segment(9, "never seen before")])
+    steps = (WORDS, *(replace(step, columns=COLUMNS[step.name]) for step in FEATURES))
+    with pytest.raises(pack.PackError, match="not extracted yet: words of 1 segments"):
+        pack.pack.fn(store, steps)
+    store.write_segments(segments)
+    assert store.has_aligned(pack.pack.fn(store, steps))
 
 
 def test_nothing_extracted_is_an_empty_dataset(store, segments):
@@ -115,7 +157,7 @@ def test_nothing_extracted_is_an_empty_dataset(store, segments):
 
 def test_stored_under_its_recipe_and_read_back(store, segments):
     fill(store, segments, {"vision": {3}})
-    packed = extracted(store, segments, STEPS)
+    packed = extracted(segments, segment_states(store, segments, STEPS))
     dataset = aligned_dataset(store, packed, WORDS, FEATURES, COLUMNS)
     name = store.write_aligned(recipe(packed, WORDS, FEATURES), dataset)
     found = store.aligned(name, at="staging")
@@ -142,7 +184,8 @@ def test_recipe_changes_exactly_when_the_data_may(segments):
     names = {name([replace(first, **{field.strip(): value}), *rest]) for field, value in changes.items()}
     names |= {name(rest), name(segments[::-1]), name(words=Step("words", "0" * 16)), name(features=(GLOVE,))}
     names |= {name(features=(GLOVE, Step("vision", "0" * 16)))}
-    assert len(names | {name()}) == len(changes) + 6
+    names |= {fingerprint(recipe(segments, WORDS, FEATURES, aligned=False))}
+    assert len(names | {name()}) == len(changes) + 7
 
 
 def test_text_features_of_other_length_than_the_words_are_refused(store, segments):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,25 +13,60 @@ import numpy as np
 import pytest
 
 from storage.feature_store import FeatureStore
-from storage.schema import AlignedDataset, Failure, Frames, Word, fingerprint
-from storage.segments import Segment, SegmentId
-from tasks import figures
-from tasks.evaluate import evaluate
-from tasks.extract import Step
-from tasks.report import boundaries_section, funnel_section, report
+from storage.schema import AlignedDataset, Failure
+from tasks.evaluate import Row, evaluate
+from tasks.report import report
 from tasks.train import train
 from tasks.validate import Check, Verdict
+from tests.browser import chromium
+from tests.tasks.funnel_store import HOSTILE, RECIPES, STEPS, funnel_store, table
 from tests.tasks.labelled_data import labelled_data, publish
 
-HOSTILE = "<script>alert(1)</script>&\"'<img src=x onerror=alert(2)>"
-MATHS = (r"$\frac$", "$5-$10", "a_b^c", r"\alpha", "%", "{}", "né", "電影", "😀")
-RECIPES = {name: {"made": name} for name in ("words", "glove", "bert", "vision", "audio")}
-RECIPES["bert"]["encoder"] = "bert-base-uncased"
-STEPS = [Step(name, fingerprint(recipe), ("x",)) for name, recipe in RECIPES.items()]
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Glyph .* missing from font"),
     pytest.mark.filterwarnings("ignore:Artifact creation outside of a flow"),
 ]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A page with the results of several models, and what it was made of."""
+
+    page: Path
+    rows: list[Row]
+    runs: list[Path]
+
+    @property
+    def text(self) -> str:
+        return self.page.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def reported(prefect_server, tmp_path_factory) -> Iterator[Reported]:
+    """DMD, one of its ablations and another model, small, two seeds each; the words of the data are hostile."""
+    from dmd_model.baselines.lmf import LMF
+    from dmd_model.dmd import DMD
+    from dmd_model.registry import configure
+
+    folder = tmp_path_factory.mktemp("reported")
+    presets = {DMD: {"default": "dmd", "no-homogd": "dmd@no-homogd"}, LMF: {"mosi": "lmf"}}
+    with pytest.MonkeyPatch.context() as patch:
+        for model, names in presets.items():
+            small = {}
+            for preset, name in names.items():
+                config, training = configure(name)
+                size = {"d": 8, "heads": 2} if model is DMD else {}
+                small[preset] = replace(config, **size), replace(training, max_epochs=3)
+            patch.setattr(model, "PRESETS", small)
+        data = labelled_data()
+        store, published = publish(folder, replace(data, words=(HOSTILE, *data.words[1:])))
+        models = ["lmf", "dmd", "dmd@no-homogd"]
+        runs = train.fn(store, published, models, [1, 2], "glove", "cpu", folder / "models")
+        rows = evaluate.fn(store, published, runs, "MOSI-mine")
+        page = report.fn(
+            store, published.fingerprint, [], verdict(folder), published, rows, runs, None, folder / "report.html"
+        )
+        yield Reported(page, rows, runs)
 
 
 def verdict(folder: Path, *sentences: str) -> Verdict:
@@ -39,39 +75,8 @@ def verdict(folder: Path, *sentences: str) -> Verdict:
 
 
 def svgs(page: str) -> list[ElementTree.Element]:
-    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)]
-
-
-def funnel_store(folder: Path, lost: dict[int, tuple[str, str]], segments: list[Segment]) -> FeatureStore:
-    """A store in which the segment of a row is lost at a step for a reason; all others come through."""
-    store = FeatureStore.open(str(folder / "store"))
-    store.write_segments(segments)
-    usable = [segment for segment in segments if segment.failure is None and not segment.excluded]
-    for step in STEPS:
-        failed = {s.row: Failure(lost[s.row][1], f"{HOSTILE} in row {s.row}") for s in usable if s.row in lost}
-        failed = {row: failure for row, failure in failed.items() if lost[row][0] == step.name}
-        good = (Word("w", 0, 1),) if step.name == "words" else Frames(np.ones((1, 1)), np.zeros(1), np.ones(1, bool))
-        results = {step.key(segment): failed.get(segment.row, good) for segment in usable}
-        if step.name == "words":
-            store.append_words(RECIPES["words"], results)
-        else:
-            store.append(step.name, RECIPES[step.name], ("x",), results)
-    return store
-
-
-def table(count: int) -> list[Segment]:
-    return [
-        Segment(
-            SegmentId("v", str(row)),
-            row,
-            media=f"{row}.mp4",
-            media_sha256=f"{row:064}",
-            text=f"w{row}",
-            label=1.0,
-            split="train",
-        )
-        for row in range(2, count + 2)
-    ]
+    """The figures; the histograms in tables are none."""
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg (?!class).*?</svg>", page, flags=re.DOTALL)]
 
 
 def test_nothing_that_the_data_says_becomes_part_of_the_page(prefect_server, tmp_path):
@@ -93,28 +98,42 @@ def test_nothing_that_the_data_says_becomes_part_of_the_page(prefect_server, tmp
     assert svgs(page)
 
 
-def test_results_stand_beside_the_mean_predictor_with_their_curves_and_edges(prefect_server, tmp_path, monkeypatch):
-    from dmd_model.dmd import DMD
-    from dmd_model.registry import configure
+def test_results_stand_beside_the_mean_predictor_every_run_and_what_was_published(reported):
+    for row in reported.rows:
+        assert row.cell("mae") in reported.text
+    models, ablations = reported.text.split('id="ablations"')
+    assert [f'<td class="name">{model}</td>' in models for model in ("mean of training labels", "lmf", "dmd")] == [
+        True
+    ] * 3
+    assert '<td class="name">dmd@no-homogd</td>' not in reported.text, "it stands in the table of ablations"
+    assert ablations.count("✗") == 1
+    for run in reported.runs:
+        metrics = json.loads((run / "result.json").read_text())["metrics"]["test"]
+        assert f"{metrics['mae']:.3f}" in models and f"{100 * metrics['acc7']:.1f}" in models
+    assert "41.4 / 84.5 / 84.4" in models and "Li et al. 2023" in models
+    assert json.loads((reported.runs[0] / "data.json").read_text())["snapshot"] in models
 
-    config, training = configure("dmd")
-    small = replace(config, d=8, heads=2, layers=1, memory_layers=1), replace(training, max_epochs=3)
-    monkeypatch.setattr(DMD, "PRESETS", {"default": small})
-    store, published = publish(tmp_path, labelled_data())
-    runs = train.fn(store, published, ["dmd"], [1, 2], "glove", "cpu", tmp_path / "models")
-    rows = evaluate.fn(store, published, runs, "mine")
-    path = report.fn(
-        store, published.fingerprint, [], verdict(tmp_path), published, rows, runs, None, tmp_path / "report.html"
-    )
-    page = path.read_text(encoding="utf-8")
-    for row in rows:
-        assert f"<td>{row.model}</td>" in page and row.cell("mae") in page
-    for run in runs:
-        assert f"{json.loads((run / 'result.json').read_text())['metrics']['test']['mae']:.3f}" in page
-    texts = ["".join(figure.itertext()) for figure in svgs(page)]
-    assert len(texts) == 5, "labels, lengths, curves, predictions, edges"
-    assert any("dmd" in text and "valid error" in text for text in texts)
-    assert any("HomoGD" in text and "HeteroGD" in text and "A←V" in text for text in texts)
+
+def test_every_figure_is_on_the_page_and_in_three_files_that_it_links(reported):
+    names = {path.stem for path in reported.page.with_name("report-figures").iterdir()}
+    assert names == {
+        "labels", "lengths", "training_curves", "confusion", "confusions", "predictions", "differences",
+        "edge_curves", "edge_graphs", "unimodal", "spaces",
+    }  # fmt: skip
+    assert len(svgs(reported.text)) == len(names)
+    links = re.findall(r'href="(report-figures/[^"]+)"', reported.text)
+    assert sorted(links) == sorted(f"report-figures/{name}.{kind}" for name in names for kind in ("svg", "png", "csv"))
+    assert all((reported.page.parent / link).stat().st_size for link in links)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)], ids=["desktop, light", "phone, dark"])
+def test_the_page_is_no_wider_than_the_window_and_complains_of_nothing(reported, width, dark, tmp_path):
+    with chromium(tmp_path) as browser:
+        seen = browser.open(reported.page, width, dark)
+    assert seen.content_width == width
+    assert seen.complaints == []
+    asked_for = [address for address in seen.asked_for if not address.startswith("data:")]
+    assert asked_for == [reported.page.as_uri()], "it loads nothing"
 
 
 def test_what_was_reported_is_not_drawn_again_and_what_is_new_is(prefect_server, tmp_path):
@@ -126,36 +145,6 @@ def test_what_was_reported_is_not_drawn_again_and_what_is_new_is(prefect_server,
     assert path.stat().st_mtime_ns == written
     report.fn(*arguments, verdict(tmp_path, "A face is seen."), published, [], [], None, tmp_path / "report.html")
     assert "A face is seen." in path.read_text(encoding="utf-8")
-
-
-def test_the_funnel_loses_no_segment(prefect_server, tmp_path):
-    segments = table(9)
-    segments[0] = replace(segments[0], failure=Failure("bad_id", "a path"))
-    segments[1] = replace(segments[1], excluded="duplicate_row")
-    segments[8] = replace(segments[8], label=float("nan"))
-    lost = {4: ("words", "silent"), 5: ("vision", "no_face"), 6: ("vision", "no_face"), 7: ("audio", "truncated")}
-    store = funnel_store(tmp_path, lost, segments)
-    with figures.style():
-        section = funnel_section(store, STEPS)
-    drawn = [int(text) for text in re.findall(r">\s*(\d+)</text>", section["funnel_figure"])]
-    # labelled, found, decoded, aligned, faces, valid, used
-    assert drawn == [9, 7, 6, 5, 3, 3, 2]
-    assert {(loss["stage"], loss["reason"]): loss["count"] for loss in section["losses"]} == {
-        ("found", "duplicate_row"): 1,
-        ("found", "bad_id"): 1,
-        ("decoded", "truncated"): 1,
-        ("aligned", "silent"): 1,
-        ("faces", "no_face"): 2,
-        ("used", "no_label"): 1,
-    }
-    assert {entry["id"]: entry["reason"] for entry in section["lost"]} == {
-        "v$_$2": "bad_id",
-        "v$_$3": "duplicate_row",
-        "v$_$4": "silent",
-        "v$_$5": "no_face",
-        "v$_$6": "no_face",
-        "v$_$7": "truncated",
-    }
 
 
 def test_where_the_rows_came_from_is_told_with_their_known_errors(prefect_server, tmp_path):
@@ -193,26 +182,3 @@ def test_a_row_that_is_lost_anew_is_in_the_report_though_the_data_set_is_the_sam
         pages.append(path.read_text(encoding="utf-8"))
     assert ["v$_$2" in page for page in pages] == [True, False]
     assert ["v$_$3" in page for page in pages] == [False, True]
-
-
-def test_boundary_errors_are_counted_to_the_limit():
-    with figures.style():
-        section = boundaries_section(np.array([0.0, 0.05, 0.0501, 0.2]))
-    assert section["boundaries"]["count"] == 4 and section["boundaries"]["within_50"] == 50
-    assert section["boundaries"]["median"] == pytest.approx(50.05)
-    assert boundaries_section(np.empty(0)) == {}
-
-
-@pytest.mark.parametrize("word", [HOSTILE, *MATHS])
-def test_any_word_can_stand_in_the_picture_of_a_segment(word):
-    """As it is written: a dollar sign is no formula."""
-    with figures.style():
-        drawn = figures.aligned_segment(
-            np.zeros(16_000, np.float32), 16_000, [], [(word, 0.0, 0.5), ("b", 0.5, 1.0)], {word: np.array([0.0, 1.0])}
-        )
-    assert word in "".join(ElementTree.fromstring(drawn).itertext())
-
-
-def test_a_segment_without_faces_or_tracks_can_be_drawn():
-    with figures.style():
-        ElementTree.fromstring(figures.aligned_segment(np.zeros(160, np.float32), 16_000, [], [("a", 0.0, 0.01)], {}))

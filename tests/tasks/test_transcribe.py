@@ -54,7 +54,7 @@ def test_what_is_said_is_heard_once_and_kept(untold, scheduler, tmp_path, monkey
     ingest.fn(store, raw, inventory, None, True)
     assert [segment.text for segment in store.segments()] == ["", "", ""]
     with Workers(scheduler) as workers:
-        transcribe.fn(store, workers, raw, False)
+        transcribe.fn(store, workers, str(raw), False)
     heard = store.segments()
     assert all(error_rate(text, segment.text) <= 0.4 for text, segment in zip(said, heard[:2], strict=True))
     assert heard[2].failure == Failure("unreadable", heard[2].failure.message) and heard[2].text == ""
@@ -65,7 +65,7 @@ def test_what_is_said_is_heard_once_and_kept(untold, scheduler, tmp_path, monkey
     ingest.fn(store, raw, inventory, None, True)
     assert store.digest() == digest, "ingest puts the transcripts that are known into the table"
     with Workers(scheduler) as workers:
-        transcribe.fn(store, workers, raw, False)
+        transcribe.fn(store, workers, str(raw), False)
     os.rename(raw / "b.mp4", raw / "d.mp4")
     try:
         ingest.fn(store, raw, inventory, None, True)
@@ -84,9 +84,9 @@ def test_failures_are_tried_again_when_asked(untold, scheduler, tmp_path):
     store.append_words(recipe, {segment.media_key: Failure("worker_died", "once") for segment in segments})
     assert [s.failure.reason for s in with_transcripts(store, segments)] == ["worker_died"] * 3
     with Workers(scheduler) as workers:
-        transcribe.fn(store, workers, raw, False)
+        transcribe.fn(store, workers, str(raw), False)
         assert [segment.failure.reason for segment in store.segments()] == ["worker_died"] * 3
-        transcribe.fn(store, workers, raw, True)
+        transcribe.fn(store, workers, str(raw), True)
     assert [segment.failure and segment.failure.reason for segment in store.segments()] == [None, None, "unreadable"]
 
 

@@ -81,6 +81,14 @@ def test_good_dataset_passes(tmp_path):
     assert "glove_in_range" not in names  # nothing is known of the range of its columns
 
 
+def test_words_that_were_not_found_may_last_no_time(tmp_path):
+    """A dash between two words without a pause: its neighbours' boundary is where it starts and ends."""
+    dataset = good_dataset()
+    word = int(dataset.offsets[3]) + 1
+    squeezed = spoil(dataset, ends={word: dataset.starts[word]}, starts={word + 1: dataset.starts[word]})
+    assert judge(squeezed, {}, tmp_path).passed
+
+
 def test_each_single_fault_is_caught_by_its_check(tmp_path):
     """Nine faults in nine segments of one data set: each check names its own and no other."""
     dataset = good_dataset()
@@ -191,6 +199,62 @@ def test_warnings_are_named_and_do_not_fail(tmp_path):
     assert failing.keys() == {"vision_columns_vary", "vision_moves", "segment_length"}
     assert failing["vision_columns_vary"] == ("vision/_neutral",)
     assert failing["vision_moves"] == ("video0$_$0",)
+
+
+def unaligned_dataset() -> AlignedDataset:
+    """The good data set with 20 to 29 frames of vision in each segment."""
+    dataset, random = good_dataset(), np.random.default_rng(1)
+    counts = random.integers(20, 30, SEGMENTS)
+    frames = int(counts.sum())
+    vision = random.uniform(0, 1, (frames, len(BLENDSHAPES))).astype(np.float32)
+    return replace(
+        dataset,
+        features={**dataset.features, "vision": vision},
+        masks={**dataset.masks, "vision": np.ones(frames, bool)},
+        frame_offsets={"vision": np.cumsum([0, *counts])},
+        frame_times={"vision": np.concatenate([np.arange(count) / 25 for count in counts])},
+    )
+
+
+def test_unaligned_features_are_judged_by_their_frames(tmp_path):
+    good = judge(unaligned_dataset(), {}, tmp_path)
+    assert good.passed and not good.failed
+    said = {check.name: check.sentence for check in good.checks}
+    assert "at least 50% of the frames" in said["vision_measured"] and "of the words" in said["audio_measured"]
+    assert "vision_times" in said and "audio_times" not in said
+
+
+def test_each_fault_of_an_unaligned_feature_is_caught_by_its_check(tmp_path):
+    """Faults in frames of several segments, and three segments without a frame or a face."""
+    dataset = unaligned_dataset()
+    offsets = dataset.frame_offsets["vision"].copy()
+    dataset = spoil_feature(dataset, "vision", (offsets[1], 3), np.nan)
+    dataset = spoil_feature(dataset, "vision", (offsets[5] - 1, 5), 1.01)
+    times, mask = dataset.frame_times["vision"].copy(), dataset.masks["vision"].copy()
+    times[offsets[6] + 3] = times[offsets[6] + 2]
+    times[offsets[7]] = -1
+    mask[offsets[10] : offsets[12]] = False
+    offsets[14] = offsets[13]  # which gives the frames of 13 to 14
+    ids = dataset.ids
+    dataset = replace(
+        dataset,
+        frame_offsets={"vision": offsets},
+        frame_times={"vision": times},
+        masks={**dataset.masks, "vision": mask},
+    )
+    found = critical(judge(dataset, {}, tmp_path))
+    assert found.pop("vision_times") == (ids[6], ids[7], ids[14])
+    assert found == {
+        "vision_finite": (ids[1],),
+        "vision_in_range": (ids[4],),
+        "vision_measured": (ids[10], ids[11], ids[13]),
+    }
+
+
+def test_longer_sequences_than_models_read_are_a_warning(tmp_path):
+    verdict = judge(unaligned_dataset(), {}, tmp_path, Thresholds(most_frames=28))
+    (check,) = verdict.failed
+    assert verdict.passed and check.name == "vision_length" and check.failing_ids
 
 
 def test_data_docs_are_a_site_that_names_checks_and_escapes_ids(tmp_path):

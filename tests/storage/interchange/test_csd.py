@@ -1,6 +1,5 @@
 """Computational sequences: the real labels are read right; what is broken or hostile is refused by file and key."""
 
-import json
 import pickle
 
 import h5py
@@ -9,6 +8,7 @@ import pytest
 
 from storage.interchange.csd import read_csd
 from storage.schema import StoreError
+from tests.storage.interchange.csd_files import write_csd
 
 
 @pytest.mark.real_data
@@ -21,33 +21,19 @@ def test_the_real_labels_of_mosi(shared_data):
     np.testing.assert_allclose(sequence.intervals["03bSnISJMiM"][0], [51.904533, 55.94535], rtol=1e-6)
 
 
-def write(path, videos, name="acoustic", columns=None):
-    """A file as the SDK writes it; returns its path."""
-    with h5py.File(path, "w") as file:
-        for video, (intervals, features) in videos.items():
-            entry = file.create_group(f"{name}/data/{video}")
-            entry.create_dataset("intervals", data=intervals, compression="gzip", compression_opts=9)
-            entry.create_dataset("features", data=features, compression="gzip", compression_opts=9)
-        metadata = file.require_group(f"{name}/metadata")
-        metadata["root name"] = np.array([json.dumps(name)], dtype=h5py.string_dtype())
-        if columns is not None:
-            metadata["dimension names"] = np.array([json.dumps(columns)], dtype=h5py.string_dtype())
-    return path
-
-
 SECONDS = np.array([[0, 0.5], [0.5, 1.25]])
 
 
 def test_numbers_and_words(tmp_path):
     numbers = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    sequence = read_csd(write(tmp_path / "a.csd", {"v": (SECONDS, numbers)}, columns=["f0", "h1", "h2"]))
+    sequence = read_csd(write_csd(tmp_path / "a.csd", {"v": (SECONDS, numbers)}, columns=["f0", "h1", "h2"]))
     np.testing.assert_array_equal(sequence.features["v"], numbers, strict=True)
     np.testing.assert_array_equal(sequence.intervals["v"], SECONDS, strict=True)
     assert sequence.name == "acoustic" and sequence.columns == ("f0", "h1", "h2")
 
     told = np.array([["sp"], ["wörd"]])
     for words in (np.char.encode(told, "utf-8"), told.astype(h5py.string_dtype())):
-        sequence = read_csd(write(tmp_path / "w.csd", {"v": (SECONDS, words)}, name="words"))
+        sequence = read_csd(write_csd(tmp_path / "w.csd", {"v": (SECONDS, words)}, name="words"))
         assert sequence.features["v"].dtype.kind == "U"
         np.testing.assert_array_equal(sequence.features["v"], told)
 
@@ -55,12 +41,12 @@ def test_numbers_and_words(tmp_path):
 def test_names_of_columns_that_do_not_fit_are_none(tmp_path):
     numbers = np.ones((2, 3))
     for columns in (["one"], "text", [1, 2, 3], None):
-        assert read_csd(write(tmp_path / "a.csd", {"v": (SECONDS, numbers)}, columns=columns)).columns == ()
+        assert read_csd(write_csd(tmp_path / "a.csd", {"v": (SECONDS, numbers)}, columns=columns)).columns == ()
 
 
 def test_a_video_without_intervals(tmp_path):
     videos = {"v": (np.zeros((0, 2)), np.zeros((0, 3))), "w": (SECONDS, np.ones((2, 3)))}
-    assert read_csd(write(tmp_path / "a.csd", videos)).features["v"].shape == (0, 3)
+    assert read_csd(write_csd(tmp_path / "a.csd", videos)).features["v"].shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -76,18 +62,18 @@ def test_a_video_without_intervals(tmp_path):
 )
 def test_a_bad_video_is_named(tmp_path, intervals, features):
     with pytest.raises(StoreError, match=r"b\.csd.*/acoustic/data/v"):
-        read_csd(write(tmp_path / "b.csd", {"v": (intervals, features)}))
+        read_csd(write_csd(tmp_path / "b.csd", {"v": (intervals, features)}))
 
 
 def test_videos_of_unlike_widths(tmp_path):
     videos = {"v": (SECONDS, np.ones((2, 3))), "w": (SECONDS, np.ones((2, 4)))}
     with pytest.raises(StoreError, match=r"unlike.*\[3, 4\]"):
-        read_csd(write(tmp_path / "b.csd", videos))
+        read_csd(write_csd(tmp_path / "b.csd", videos))
 
 
 def test_no_other_file_is_opened(tmp_path):
     """External links, soft links, external and virtual storage."""
-    other = write(tmp_path / "other.csd", {"v": (SECONDS, np.ones((2, 3)))})
+    other = write_csd(tmp_path / "other.csd", {"v": (SECONDS, np.ones((2, 3)))})
     (tmp_path / "secret").write_bytes(bytes(100))
     layout = h5py.VirtualLayout((2, 3), np.float64)
     layout[:] = h5py.VirtualSource(other, "acoustic/data/v/features", shape=(2, 3))
@@ -105,7 +91,7 @@ def test_no_other_file_is_opened(tmp_path):
         entry.create_virtual_dataset("features", layout)
 
     for hostile in (link, soft_link, storage, virtual):
-        path = write(tmp_path / "h.csd", {"v": (SECONDS, np.ones((2, 3)))})
+        path = write_csd(tmp_path / "h.csd", {"v": (SECONDS, np.ones((2, 3)))})
         with h5py.File(path, "a") as file:
             del file["acoustic/data/v/features"]
             hostile(file["acoustic/data/v"])
@@ -115,7 +101,7 @@ def test_no_other_file_is_opened(tmp_path):
 
 def test_more_is_claimed_than_there_is(tmp_path):
     """A terabyte of nothing is refused before it is read."""
-    path = write(tmp_path / "h.csd", {"v": (SECONDS, np.ones((2, 3)))})
+    path = write_csd(tmp_path / "h.csd", {"v": (SECONDS, np.ones((2, 3)))})
     with h5py.File(path, "a") as file:
         del file["acoustic/data/v/features"]
         file["acoustic/data/v"].create_dataset("features", (2**37, 1), "f8", chunks=(1024, 1))
@@ -129,7 +115,7 @@ class Canary:
 
 
 def test_an_object_is_never_unpickled(tmp_path, capsys):
-    path = write(tmp_path / "h.csd", {"v": (SECONDS, np.ones((2, 3)))})
+    path = write_csd(tmp_path / "h.csd", {"v": (SECONDS, np.ones((2, 3)))})
     with h5py.File(path, "a") as file:
         del file["acoustic/data/v/features"]
         file["acoustic/data/v/features"] = np.array([np.void(pickle.dumps(Canary()))] * 2)
@@ -139,7 +125,7 @@ def test_an_object_is_never_unpickled(tmp_path, capsys):
 
 
 def test_files_that_are_none(tmp_path):
-    whole = write(tmp_path / "a.csd", {"v": (np.zeros((900, 2)), np.random.default_rng(0).normal(size=(900, 9)))})
+    whole = write_csd(tmp_path / "a.csd", {"v": (np.zeros((900, 2)), np.random.default_rng(0).normal(size=(900, 9)))})
     content = whole.read_bytes()
     for bad in (b"", b"not HDF5", content[: len(content) // 2], content[:100]):
         (tmp_path / "b.csd").write_bytes(bad)

@@ -31,8 +31,6 @@ def test_the_real_mosi_split(shared_data, tmp_path):
     np.testing.assert_array_equal(dataset.labels, source["regression_labels"])
 
     write_npz(dataset, tmp_path / "again.npz")
-    again = read_npz(tmp_path / "again.npz")
-    assert aligned.digest(again) == aligned.digest(dataset)
     np.testing.assert_array_equal(
         np.load(tmp_path / "again.npz")["audio"], source["audio"][:, : source["lengths"].max()]
     )
@@ -43,7 +41,6 @@ def test_round_trip_of_everything(tmp_path, text):
     """Masks, times, splits, names of columns and segments without words included."""
     write_npz(some_dataset(), tmp_path / "d.npz", text=text)
     assert aligned.digest(read_npz(tmp_path / "d.npz", text=text)) == aligned.digest(some_dataset())
-    assert [path.name for path in tmp_path.iterdir()] == ["d.npz"]
 
 
 def test_a_data_set_without_segments(tmp_path):
@@ -91,6 +88,20 @@ def test_padding_before_and_after_the_words_is_told_apart(tmp_path, field_file):
     np.testing.assert_array_equal(before.features["vision"][2:], field_file["vision"][1, :3])
 
 
+def test_lengths_that_are_not_given_are_found(tmp_path, field_file):
+    whole = read_npz(write(tmp_path, field_file))
+    del field_file["lengths"]
+    assert aligned.digest(read_npz(write(tmp_path, field_file))) == aligned.digest(whole)
+
+
+def test_features_with_lengths_of_their_own_are_unaligned(tmp_path, field_file):
+    field_file["audio"] = np.ones((2, 6, 2), np.float32)
+    field_file["audio_lengths"] = np.array([6, 6])
+    dataset = read_npz(write(tmp_path, field_file))
+    assert dataset.frame_offsets.keys() == {"audio"} and dataset.frame_offsets["audio"].tolist() == [0, 6, 12]
+    assert np.isnan(dataset.frame_times["audio"]).all()
+
+
 def test_what_the_file_does_not_say(tmp_path, field_file):
     """Words only where the transcript has as many; columns numbered; a row of zeros was not measured; no label, NaN."""
     field_file["vision"][0, 1] = 0
@@ -106,13 +117,18 @@ def test_what_the_file_does_not_say(tmp_path, field_file):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("lengths", None),
         ("lengths", np.array([2, 9])),
         ("lengths", np.array([1, 3])),
         ("lengths", np.array([2.0, 3.0])),
         ("id", np.array(["v$_$1", "nothing"])),
         ("id", np.array(["v$_$1"])),
-        ("vision", np.zeros((2, 7, 3), np.float32)),
+        ("vision", np.zeros((3, 4, 3), np.float32)),
+        ("vision_lengths", np.array([1, 3])),
+        ("vision_lengths", np.array([2, 5])),
+        ("vision_mask", np.zeros((2, 3))),
+        ("words", np.array([["a"], ["b"]])),
+        ("text_bert", np.zeros((2, 2, 4))),
+        ("text_bert", np.ones((2, 3, 4)) * [[[1], [2], [0]]]),
         ("regression_labels", np.zeros((2, 1))),
         ("regression_labels", np.array(["good", "bad"])),
         ("raw_text", np.array([1, 2])),
@@ -121,9 +137,8 @@ def test_what_the_file_does_not_say(tmp_path, field_file):
     ],
 )
 def test_a_bad_key_is_named_and_nothing_is_unpickled(tmp_path, field_file, key, value):
-    arrays = {name: values for name, values in (field_file | {key: value}).items() if values is not None}
     with pytest.raises(StoreError, match=rf"d\.npz.*{key}"):
-        read_npz(write(tmp_path, arrays))
+        read_npz(write(tmp_path, field_file | {key: value}))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"not an archive"])

@@ -12,19 +12,20 @@ from tasks.features.pooling import pool
 def by_brute_force(frames: Frames, words) -> tuple[np.ndarray, np.ndarray]:
     values = np.zeros((len(words), frames.values.shape[1]))
     mask = np.zeros(len(words), bool)
-    hop = np.median(np.diff(frames.times)) if len(frames.times) > 1 else 0.0
+    times = frames.times
+    hop = np.median(np.diff(times)) if len(times) > 1 else np.inf
     for number, word in enumerate(words):
-        if not (np.isfinite(word.start) and np.isfinite(word.end)):
-            continue
-        within = [i for i, time in enumerate(frames.times) if word.start <= time < word.end]
-        if not within and len(frames.times):
-            middle = (word.start + word.end) / 2
-            nearest = min(range(len(frames.times)), key=lambda i: abs(frames.times[i] - middle))
-            if frames.times[0] - hop <= middle <= frames.times[-1] + hop:
-                within = [nearest]
-        measured = [i for i in within if frames.mask[i]]
-        if measured:
-            values[number] = np.mean([frames.values[i].astype(np.float64) for i in measured], axis=0)
+        weights = np.zeros(len(times))
+        for i, time in enumerate(times):
+            begin = (times[i - 1] + time) / 2 if i > 0 else time - hop / 2
+            end = (time + times[i + 1]) / 2 if i + 1 < len(times) else time + hop / 2
+            if word.start == word.end:
+                weights[i] = begin <= word.start < end
+            else:
+                weights[i] = max(0.0, min(word.end, end) - max(word.start, begin))
+        weights *= frames.mask
+        if weights.sum() > 0:
+            values[number] = weights @ frames.values.astype(np.float64) / weights.sum()
             mask[number] = True
     return values.astype(np.float32), mask
 
@@ -38,8 +39,8 @@ def recordings(draw):
     mask = random.random(len(ticks)) < draw(st.sampled_from([0.0, 0.5, 1.0]))
     values = (random.normal(0, 100, (len(ticks), 3)) * mask[:, None]).astype(np.float32)
     frames = Frames(values, np.array(ticks, np.float64) / 16, mask)
-    bounds = draw(st.lists(st.tuples(st.integers(-20, 240), st.integers(0, 60)), max_size=12))
-    words = [Word("w", start / 16 + 1 / 64, (start + length) / 16 + 1 / 64) for start, length in bounds]
+    bounds = draw(st.lists(st.tuples(st.integers(-80, 900), st.integers(0, 240)), max_size=12))
+    words = [Word("w", start / 64, (start + length) / 64) for start, length in bounds]
     return frames, words
 
 
@@ -61,9 +62,20 @@ def frames_of(values, mask=None, hop=0.1) -> Frames:
 
 def test_masked_frames_are_left_out_and_shift_nothing():
     frames = frames_of([1, 0, 3, 4, 0, 6], mask=[True, False, True, True, False, True])
-    values, mask = pool(frames, [Word("a", 0.0, 0.25), Word("b", 0.25, 0.6)])
-    np.testing.assert_array_equal(values[:, 0], [2, 5])
+    values, mask = pool(frames, [Word("a", -0.05, 0.25), Word("b", 0.25, 0.55)])
+    np.testing.assert_allclose(values[:, 0], [2, 5])
     assert mask.all()
+
+
+def test_a_frame_counts_for_as_long_as_the_word_overlaps_it():
+    values, _ = pool(frames_of([1, 2, 3]), [Word("a", 0.04, 0.08)])  # 10 ms of the first, 30 ms of the second
+    np.testing.assert_allclose(values[:, 0], [(1 * 1 + 3 * 2) / 4])
+
+
+def test_a_picture_that_is_shown_for_longer_counts_for_more():
+    frames = Frames(np.array([[1], [2], [9]], np.float32), np.array([0.0, 0.1, 0.9]), np.ones(3, bool))
+    values, _ = pool(frames, [Word("a", 0.0, 0.5)])
+    np.testing.assert_allclose(values[:, 0], [(0.05 * 1 + 0.45 * 2) / 0.5])
 
 
 def test_a_word_shorter_than_a_hop_takes_the_nearest_frame():
@@ -72,12 +84,21 @@ def test_a_word_shorter_than_a_hop_takes_the_nearest_frame():
     assert mask.all()
 
 
+def test_intervals_that_only_touch_do_not_overlap_by_rounding():
+    """Hundredths of a second from the aligner meet the edges of frames at 25 a second all the time."""
+    frames = frames_of(np.arange(100), mask=np.arange(100) % 2 == 0, hop=0.04)
+    edges = (np.arange(1, 99, 2) * 4 - 2) / 100  # of frames that were not measured
+    _, mask = pool(frames, [Word("w", edge, edge + 0.04) for edge in edges])
+    assert not mask.any()
+
+
 def test_a_word_without_a_measured_frame_is_flagged_and_zero():
     frames = frames_of([1, 0, 3], mask=[True, False, True])
-    words = [Word("a", 0.09, 0.15), Word("b", 5.0, 6.0), Word("c", float("nan"), float("nan")), Word("d", 0.0, 0.05)]
+    nan = float("nan")
+    words = [Word("a", 0.06, 0.15), Word("b", 5.0, 6.0), Word("c", nan, nan), Word("d", 0.0, 0.04), Word("e", 0.0, nan)]
     values, mask = pool(frames, words)
-    np.testing.assert_array_equal(mask, [False, False, False, True])
-    np.testing.assert_array_equal(values[:, 0], [0, 0, 0, 1])
+    np.testing.assert_array_equal(mask, [False, False, False, True, False])
+    np.testing.assert_array_equal(values[:, 0], [0, 0, 0, 1, 0])
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.assets import fetch
-from tasks.features.text import Bert, Glove
+from tasks.features.text import Bert, Glove, Pieces
 
 GLOVE = Glove()
 MINILM = Bert("all-MiniLM-L6-v2")
@@ -89,6 +89,29 @@ def test_no_tokens_and_tokens_of_nothing_are_no_error():
     np.testing.assert_array_equal(frames.values[1], np.zeros(384))
 
 
+def test_word_pieces_are_those_that_an_encoder_is_trained_on():
+    """Marks at both ends belong to no token; a token of several pieces has them all."""
+    from dmd_model.batch import PIECES
+    from tasks.features.text import tokenizer
+
+    pieces = Pieces("all-MiniLM-L6-v2")
+    frames = pieces.measure(["I", "loved", "Galifianakis'", "film"])
+    assert pieces.columns == PIECES
+    names = tokenizer("all-MiniLM-L6-v2").convert_ids_to_tokens(frames.values[:, 0].astype(int).tolist())
+    assert names[:4] == ["[CLS]", "i", "loved", "gal"] and names[-2:] == ["film", "[SEP]"]
+    words = frames.values[:, 1].astype(int).tolist()
+    assert words[:4] == [0, 1, 2, 3] and set(words[3:-2]) == {3} and words[-2:] == [4, 0]
+    assert frames.mask.all() and len(frames.times) == len(words)
+    assert len(pieces.measure([]).values) == 2
+    assert len(pieces.measure(["good"] * 900).values) == 902
+
+
+def test_an_encoder_may_be_a_folder_of_ones_own():
+    own = Bert(str(fetch("all-MiniLM-L6-v2")))
+    np.testing.assert_array_equal(own.measure(["good"]).values, MINILM.measure(["good"]).values)
+    assert own.columns == MINILM.columns and own.recipe()["sha256"] != ""
+
+
 def test_recipes_name_the_model():
-    assert GLOVE.recipe() != MINILM.recipe()
+    assert GLOVE.recipe() != MINILM.recipe() != Pieces("all-MiniLM-L6-v2").recipe()
     assert MINILM.recipe()["encoder"] == "all-MiniLM-L6-v2"

@@ -1,0 +1,122 @@
+"""Very many segments: memory, a run that has nothing to do, commits, packing, and what a million would need."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from benchmarks.warm_pipeline import Run, cpu_seconds, warm_run
+from storage.feature_store import FeatureStore
+from storage.schema import Frames, fingerprint
+from storage.segments import Segment
+from tasks.extract import COMMIT_SECONDS
+from tasks.features import media
+from tasks.ingest import read_segments
+from tasks.pack import pack
+
+SECONDS = 0.5
+"""Of each segment."""
+FAR = 1_000_000
+UTTERANCE = 7.0
+"""Seconds of a segment of CMU-MOSEI, about; one of CMU-MOSI has four."""
+
+
+def many(raw: Path, home: Path, count: int) -> None:
+    """Measure ``count`` segments, twice; print memory, times and sizes."""
+    segments = cut_up(raw, home / "raw-many", count)
+    with warm_run(home / "many", home / "raw-many", segments, cores=2) as run:
+        began = cpu_seconds()
+        for name, step in run.steps():
+            with memory_followed(f"{name}, {count} segments"):
+                step()
+        used = (cpu_seconds() - began) / (count * SECONDS)
+        print(f"{used:.3f} CPU seconds for a second of video, in segments of {SECONDS} s")
+        with timed(f"unchanged: all steps over {count} segments (aim: 5 s)"):
+            steps = [step() for _, step in run.steps()]
+        with timed("packing them", memory=True):
+            pack.fn(run.store, steps)
+        with timed("packed already"):
+            pack.fn(run.store, steps)
+    show_sizes(run, home / "many" / "store", count)
+
+
+def commits(home: Path) -> None:
+    """What a commit takes as a feature grows: each one reads and seals the index of all keys."""
+    shutil.rmtree(home / "commits", ignore_errors=True)
+    store = FeatureStore.open(str(home / "commits"))
+    recipe, frame = {"benchmark": "commits"}, Frames(np.ones((1, 1), np.float32), np.zeros(1), np.ones(1, bool))
+    known = 0
+    for keys in (1_000, 10_000, 100_000):
+        store.append("vision", recipe, ["x"], {f"{number:032x}": frame for number in range(known, keys)})
+        known = keys + 100
+        with timed(f"a commit of 100 segments after {keys}"):
+            store.append("vision", recipe, ["x"], {f"{number:032x}": frame for number in range(keys, known)})
+    with timed(f"the state of {known} segments", memory=True):
+        store.done("vision", fingerprint(recipe))
+    print(f"(a run commits every {COMMIT_SECONDS:g} s; a million segments of {UTTERANCE:g} s are "
+          f"{FAR * UTTERANCE / 3600:,.0f} hours)")  # fmt: skip
+
+
+def cut_up(raw: Path, folder: Path, count: int) -> list[Segment]:
+    """So many stretches of the corpus, each said to be a segment of a full video, with a text of its own."""
+    clips = [raw / segment.media for segment in read_segments(raw)]
+    long = [clip for clip in clips if media.probe(clip).duration > 2.0]
+    (folder / "Raw").mkdir(parents=True, exist_ok=True)
+    for number, clip in enumerate(long):
+        shutil.copy(clip, folder / "Raw" / f"{number}.mp4")
+    lines = ["video_id,clip_id,text,start_sec,end_sec"]
+    for number in range(count):
+        start = 0.3 + (number // len(long)) * 0.9 * len(long) / count
+        lines.append(f"{number % len(long)},{number},well number {number},{start:.4f},{start + SECONDS:.4f}")
+    (folder / "label.csv").write_text("\n".join(lines))
+    return read_segments(folder, folder / "inventory.json")
+
+
+def resident() -> float:
+    """MiB of this process and its workers."""
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return sum(member.memory_info().rss for member in family) / 2**20
+
+
+@contextmanager
+def timed(name: str, memory: bool = False) -> Iterator[None]:
+    """Prints how long the body took, how much of that this process worked, and how much its memory grew."""
+    began, worked, before = time.monotonic(), time.process_time(), resident()
+    yield
+    grown = f", {resident() - before:.0f} MiB more" if memory else ""
+    print(f"{name}: {time.monotonic() - began:.2f} s ({time.process_time() - worked:.2f} s of CPU){grown}")
+
+
+@contextmanager
+def memory_followed(name: str) -> Iterator[None]:
+    """Prints the resident memory of all processes over the time of the body."""
+    sizes, ended = [resident()], threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(1):
+            sizes.append(resident())
+
+    thread = threading.Thread(target=follow)
+    began = time.monotonic()
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    quarters = ", ".join(f"{np.mean(part):.0f}" for part in np.array_split(sizes, 4) if len(part))
+    print(f"{name}: {time.monotonic() - began:.0f} s; memory of all processes by quarters: {quarters} MiB")
+
+
+def show_sizes(run: Run, folder: Path, count: int) -> None:
+    """Bytes on disk, and the columns that they are for."""
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    columns = {name: len(tool.columns) for name, tool in run.instruments.items()}
+    print(f"the store: {size / 1e6:.0f} MB, {size / count / SECONDS / 1e3:.0f} kB for a second of video ({columns})")
