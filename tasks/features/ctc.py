@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import string
 from collections.abc import Mapping, Sequence
@@ -18,9 +17,10 @@ from tasks.assets import AssetError
 from tasks.features import media
 from tasks.features.text import one_thread
 from tasks.features.words import Found, align_tokens, not_found
+from tasks.hub_models import model_folder, model_sha256
 
-FILES = ("config.json", "preprocessor_config.json", "vocab.json", "model.safetensors")
-"""What is read of a model. Weights in other formats are not: they can carry code."""
+FILES = ("preprocessor_config.json", "vocab.json")
+"""What a CTC model has beside configuration and weights."""
 
 DELIMITER = "|"
 """The symbol between two words."""
@@ -32,14 +32,15 @@ segment would fill the memory."""
 
 @dataclass(frozen=True)
 class CtcAligner:
-    """A ``Wav2Vec2ForCTC`` model of English letters: ``model`` is a local folder, or a name on the Hugging Face hub."""
+    """A ``Wav2Vec2ForCTC`` model of English letters, named as ``hub_models`` says."""
 
     model: str
 
     def recipe(self) -> dict:
+        _symbols(self.model)  # what is no such model is refused before it is given to any worker
         return {
             "code": 1,
-            "ctc": _sha256(self.model),
+            "ctc": model_sha256(self.model),
             "torch": version("torch").split("+")[0],  # the build (cpu, cuda) does not matter
             "transformers": version("transformers"),
             "av": version("av"),
@@ -152,38 +153,12 @@ def _blank(name: str) -> int:
 
 
 @cache
-def _sha256(name: str) -> str:
-    """One digest over the files of the model."""
-    digest = hashlib.sha256()
-    for file in FILES:
-        with (_folder(name) / file).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
-@cache
 def _folder(name: str) -> Path:
-    """The folder with the model's files, fetched from the hub where ``name`` is none. Raises ``AssetError``."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        folder = _from_hub(name)
+    """The folder with the model's files. Raises ``AssetError``."""
+    folder = model_folder(name)
     if absent := [file for file in FILES if not (folder / file).is_file()]:
         raise AssetError(f"The CTC model {name} has no {' and no '.join(absent)}: choose one that has.")
     architectures = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures")
     if architectures != ["Wav2Vec2ForCTC"]:
         raise AssetError(f"The model {name} is {architectures}, not a Wav2Vec2ForCTC: it does not give letters.")
     return folder
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        reason = str(error).splitlines()[0]
-        raise AssetError(
-            f"The CTC model {name} is no folder here and cannot be had from the hub ({reason}): put {', '.join(FILES)} "
-            "of a Wav2Vec2ForCTC model of English into a folder and name that."
-        ) from error

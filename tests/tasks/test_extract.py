@@ -160,7 +160,7 @@ def test_the_segments_of_one_video_follow_each_other_on_one_worker(tmp_path, wor
         for row, (video, start) in enumerate(places, 2)
     ]
     store.write_segments(rows)
-    step = extract.fn(store, workers, Path("nowhere"), "vision", Turns(), False)
+    step = extract.fn(store, workers, str(tmp_path), "vision", Turns(), False)
     found = store.frames("vision", step.fingerprint, [step.key(segment) for segment in rows])
     turns = {(segment.media, segment.start): found[step.key(segment)].values[0].tolist() for segment in rows}
     in_order = [turns[place] for place in sorted(turns)]
