@@ -10,7 +10,7 @@ from flows.parameters import DataParameters, SearchParameters, TrainParameters
 from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
 from tasks.champion import crown
-from tasks.evaluate import evaluate
+from tasks.evaluate import evaluate, write_results
 from tasks.report import report
 from tasks.search import search
 from tasks.train import split_samples, train, trained_encoder
@@ -18,14 +18,15 @@ from tasks.train import split_samples, train, trained_encoder
 
 @flow(name="dmd")
 def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: B008 the form shows these defaults
-    """Train models on the data set that was published last; evaluate them and write ``results.html``.
+    """Train models on the data set that was published last, evaluate them and write ``results.html``.
 
-    What the models folder holds already is not trained again. Where no champion serves, the first model becomes it.
-    Raises StoreError where nothing was published.
+    ``results.json`` beside it has the table for scripts. What the models folder holds already is not trained again.
+    Where no champion serves, the first model becomes it. Raises StoreError where nothing was published.
     """
     store, published = published_data(run)
     runs = train(store, published, run.models, run.seeds, run.text, run.device, run.models_folder)
     rows = evaluate(store, published, runs, run.dataset)
+    write_results(rows, published, run.dataset, run.folder / "results.json")
     page = report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
     crown(store, runs, run.models_folder)
     return page
