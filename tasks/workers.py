@@ -16,6 +16,7 @@ from concurrent.futures import CancelledError
 from functools import cached_property
 from typing import Any
 
+import dask
 from distributed import Client, Future, LocalCluster, WorkerPlugin
 from distributed.scheduler import KilledWorker
 
@@ -29,7 +30,7 @@ TRIES = 2
 ANSWER_SECONDS = 30.0
 """How long a scheduler may not answer."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds without any worker after which there are none to be had."""
 
 LOOK = 1.0
@@ -59,6 +60,8 @@ class Workers:
         """The client of the scheduler, started at its first use. Raises WorkersError."""
         logging.getLogger("distributed").setLevel(logging.ERROR)
         if self.address is None:
+            # Else a worker that takes 15 s to come back, on a busy machine, is given up for good.
+            dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
             self._cluster = LocalCluster(
                 n_workers=len(os.sched_getaffinity(0)),
                 threads_per_worker=1,

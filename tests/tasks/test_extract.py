@@ -129,7 +129,7 @@ def test_what_was_measured_before_a_fault_is_kept(store, workers, letters):
         run(store, workers, faulty)
     step = Step("glove", fingerprint(letters.recipe()))
     kept = store.done("glove", step.fingerprint)
-    assert 3 <= len(kept) < len(TEXTS)
+    assert 1 <= len(kept) < len(TEXTS)
     run(store, workers, letters)
     assert len(store.done("glove", step.fingerprint)) == len(TEXTS)
     again = letters.counted()
