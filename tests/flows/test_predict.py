@@ -107,7 +107,7 @@ def test_words_aligned_in_another_way_are_refused(finished, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], 'parameter "--video" requires an argument'),
+        ([], "parameter --video requires an argument"),
         (["none.mp4", "--home", "{home}", "--dataset", "tiny"], "none.mp4 cannot be opened: No such file"),
         (["{video}", "--home", "{home}", "--dataset", "tiny", "--transcript", "{empty}"], "has no word in it"),
         (["{video}", "--home", "{home}", "--dataset", "tiny", "--model", "mult"], "no training of mult has ended"),
