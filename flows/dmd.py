@@ -8,6 +8,7 @@ from typing import NamedTuple
 from prefect import flow
 
 from flows.parameters import RawParameters, RunParameters
+from flows.train import train_elsewhere
 from storage.feature_store import FeatureStore, Published
 from tasks.align import align, aligner_named
 from tasks.champion import crown
@@ -75,6 +76,8 @@ def train_and_report(
     """The folders of the trained models, none where the data set was refused, and the report."""
     runs, rows = [], []
     if data.published and run.reaches("train"):
+        if run.train_with:
+            train_elsewhere(run)  # and what is trained is not trained again here
         runs = train(store, data.published, run.models, run.seeds, run.text, run.device, run.models_folder)
         rows = evaluate(store, data.published, runs, run.dataset)
     path = run.folder / "report.html"

@@ -200,6 +200,12 @@ class RunParameters(RawParameters, TrainParameters):
         "or MISA, a folder of .csd, what `dmd export` wrote.",
     )
     stop_after: Stage = Field("train", description="The last stage to run.")
+    train_with: str | None = Field(
+        None,
+        pattern="^[^/]+/[^/]+$",
+        description="A deployment that trains, such as `dmd/train` on the pool of a machine with a GPU, which has the "
+        "same `home`; by default this run does.",
+    )
 
     @model_validator(mode="after")
     def _source(self) -> RunParameters:

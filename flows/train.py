@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from prefect import flow
+from prefect.deployments import run_deployment
 
-from flows.parameters import DataParameters, SearchParameters, TrainParameters
+from flows.parameters import DataParameters, RunParameters, SearchParameters, TrainParameters
 from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
 from tasks.champion import crown
 from tasks.evaluate import evaluate, write_results
 from tasks.report import report
 from tasks.search import search
-from tasks.train import split_samples, train, trained_encoder
+from tasks.train import TrainingError, split_samples, train, trained_encoder
 
 
 @flow(name="dmd")
@@ -30,6 +32,20 @@ def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: 
     page = report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
     crown(store, runs, run.models_folder)
     return page
+
+
+def train_elsewhere(run: RunParameters) -> None:
+    """Have the deployment that is named train, as a child of this run, and wait for it.
+
+    Raises TrainingError where it fails, or writes its results to another home.
+    """
+    parameters = TrainParameters(**run.model_dump(include=set(TrainParameters.model_fields)))
+    results, began = run.folder / "results.json", time.time()
+    child = run_deployment(run.train_with, parameters={"run": parameters.model_dump(mode="json")}, timeout=None)
+    if not child.state.is_completed():
+        raise TrainingError(f"{run.train_with}, run {child.name}, ended as {child.state.name}: {child.state.message}")
+    if not results.exists() or results.stat().st_mtime < began:
+        raise TrainingError(f"{run.train_with} has trained, but not into {run.folder}: it needs the same home")
 
 
 def search_settings(run: SearchParameters) -> Path:
