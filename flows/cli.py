@@ -45,8 +45,6 @@ app = App(
     version="0.1.0",
     error_formatter=_wrong_values,
 )
-models = App(name="models", help="List the models that stood for champion, promote one, roll back.")
-app.command(models)
 
 Fields = TypeVar("Fields")
 Options = Annotated[Fields, Parameter(name="*", consume_multiple=True, negative_iterable=())]
@@ -211,6 +209,10 @@ def export(path: Path, /, *, data: Options[ExportParameters]) -> None:
     store, published = published_data(data)
     formats.write(store.aligned(published.fingerprint, at=published.snapshot), path, data.format, data.text)
     print(f"{published.tag} written to {path}")
+
+
+models = App(name="models", help="List the models that stood for champion, promote one, roll back.")
+app.command(models)
 
 
 @models.command(name="list")
