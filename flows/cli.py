@@ -253,6 +253,20 @@ def _show_models(data: DataParameters, as_json: bool) -> None:
 
 
 @app.command
+def report(*, data: Options[DataParameters] = DATA) -> None:
+    """Draw the page of results again, of all that was trained.
+
+    It is of the models on the data set that was published last.
+    """
+    from flows.local_server import at_hand
+    from flows.train import report_published
+
+    with at_hand():
+        page = report_published(data)
+    print(f"\nresults: {page}")
+
+
+@app.command
 def watch(folder: Path, /, *, watching: Options[WatchParameters] = WATCH) -> None:
     """Tell Prefect of files that arrive in FOLDER, until Ctrl-C.
 
@@ -312,7 +326,7 @@ def status(*, service: Options[ServiceParameters] = SERVICE, as_json: AsJson = F
 CONTENTS = {
     "Begin": ("doctor", "sample"),
     "Data sets and models": ("run", "extract", "train", "compare", "search", "retrain"),
-    "Predictions and exchange": ("predict", "import", "export", "models"),
+    "Predictions and exchange": ("predict", "import", "export", "models", "report"),
     "Prefect as a service": ("watch", "up", "down", "status"),
     "The command itself": ("--help", "--version", "--install-completion"),
 }

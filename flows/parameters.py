@@ -110,6 +110,12 @@ class SearchParameters(TrainParameters):
     trials: int = Field(20, ge=1, description="How many settings are tried.")
     minutes: float = Field(60, gt=0, description="No trial begins later than this.")
 
+    @model_validator(mode="after")
+    def _one_model(self) -> SearchParameters:
+        if len(self.models) != 1:
+            raise ValueError(f"a search is for one model, not for {', '.join(self.models)}")
+        return self
+
 
 class RawParameters(DataParameters):
     """What becomes of raw video: how it is measured, and how much of it must come through."""

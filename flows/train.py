@@ -15,7 +15,7 @@ from tasks.champion import crown
 from tasks.evaluate import evaluate, write_results
 from tasks.report import report
 from tasks.search import search
-from tasks.train import TrainingError, split_samples, train, trained_encoder
+from tasks.train import TrainingError, finished, split_samples, train, trained_encoder
 
 
 @flow(name="dmd")
@@ -32,6 +32,18 @@ def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: 
     page = report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
     crown(store, runs, run.models_folder)
     return page
+
+
+@flow(name="report")
+def report_published(run: DataParameters) -> Path:
+    """Write ``results.html`` again, of all models that were ever trained on the data set that was published last.
+
+    Raises StoreError where nothing was published.
+    """
+    store, published = published_data(run)
+    runs = finished(run.models_folder, published)
+    rows = evaluate(store, published, runs, run.dataset)
+    return report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
 
 
 def train_elsewhere(run: RunParameters) -> None:
