@@ -62,21 +62,29 @@ class Location:
     def lock(self) -> Iterator[None]:
         """Hold the lock of this store for this process; the operating system frees it when the process dies."""
         path = self._lock_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
         holder = path.with_name(path.name + ".holder")
         # one lock a process: whoever coordinates may open the same store again in another thread or task
         lock = filelock.FileLock(path, timeout=0, thread_local=False, is_singleton=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except filelock.Timeout:
             raise StoreError(
                 "locked", f"{self.url} is being written by {_read_holder(holder)}; wait or end it"
             ) from None
+        except OSError as cause:
+            raise self._not_locked(cause) from cause
         try:
-            holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            try:
+                holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            except OSError as cause:
+                raise self._not_locked(cause) from cause
             yield
         finally:
             lock.release()
+
+    def _not_locked(self, cause: OSError) -> StoreError:
+        return StoreError("unwritable", f"{self.url} cannot be locked for writing: {cause}; make room, or name another")
 
     def _storage(self, folder: Path | None) -> icechunk.Storage:
         if folder is not None:
