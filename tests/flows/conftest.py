@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,14 @@ SLOW_EYES = 5.0
 """Pictures a second: a face is found in each by the same code as in all of them."""
 ENCODER = "all-MiniLM-L6-v2"
 """What the text is encoded by: the one that is always to be had."""
+
+
+@pytest.fixture(autouse=True)
+def _sigterm():
+    """The command handles SIGTERM from its start on; the tests' own process is to end by it as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True)
