@@ -46,7 +46,7 @@ class Result:
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """``valid`` and ``test`` -> metrics of :func:`dmd_model.metrics.evaluate`; None where one is not defined."""
+        """``valid`` and ``test`` -> metrics of ``dmd_model.metrics.evaluate``; None where one is not defined."""
         return self.record["metrics"]
 
 

@@ -32,7 +32,7 @@ class Model(nn.Module, ModelHubMixin):
     """A model of ``(config, columns)``: a frozen dataclass, and how many columns text, vision and audio have.
 
     ``PRESETS`` maps a preset's name to its config and protocol; the first is the default. ``config.lengths`` are the
-    longest sequences of each modality. ``forward(batch)`` gives an :class:`Output`. A trained model knows its ``run``
+    longest sequences of each modality. ``forward(batch)`` gives an ``Output``. A trained model knows its ``run``
     and, where its folder has one, that run's ``result``. ``from_pretrained`` takes a folder or the name of one on the
     Hugging Face hub, ``save_pretrained`` writes such a folder.
     """

@@ -1,7 +1,7 @@
 """Weights of the official implementation (mdswyz/DMD), by their names.
 
 The official backbone is one module for each encoder and head; here encoders are stacked in banks. The table below says
-where each official tensor lies in a :class:`~dmd_model.dmd.DMD` of the official preset.
+where each official tensor lies in a ``dmd_model.dmd.DMD`` of the official preset.
 """
 
 from __future__ import annotations

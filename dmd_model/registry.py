@@ -1,6 +1,6 @@
 """Every model by name, one line each; ``name`` is a model with its first preset, ``name@preset`` with another.
 
-What a model is says :class:`dmd_model.model.Model`. Its module, and PyTorch with it, is imported when the model is
+What a model is says ``dmd_model.model.Model``. Its module, and PyTorch with it, is imported when the model is
 configured, not when its name is looked up.
 """
 

@@ -1,24 +1,30 @@
-"""The command `dmd`."""
+"""The command `dmd`: every option is a field of a model of `flows.parameters`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, TypeVar
 
-from cyclopts import App, CycloptsError, CycloptsPanel, Parameter
-from cyclopts.validators import Number
+from cyclopts import App, CycloptsError, CycloptsPanel, Group, Parameter
 from pydantic import ValidationError
 
 from flows.parameters import (
     CompareParameters,
     DataParameters,
+    ExportParameters,
     ExtractParameters,
+    ImportParameters,
     PredictParameters,
     RetrainParameters,
     RunParameters,
+    SampleParameters,
     SearchParameters,
+    ServiceParameters,
     TrainParameters,
+    UpParameters,
+    WatchParameters,
 )
 
 
@@ -39,8 +45,16 @@ app = App(
     version="0.1.0",
     error_formatter=_wrong_values,
 )
-registry = App(name="models", help="The trained models of a data set: which of them serves.")
-app.command(registry)
+
+Fields = TypeVar("Fields")
+Options = Annotated[Fields, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+"""Every field of a parameters model as an option."""
+AsJson = Annotated[
+    bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON object and nothing else.")
+]
+RUN, EXTRACT, TRAIN, COMPARE = RunParameters(), ExtractParameters(), TrainParameters(), CompareParameters()
+SEARCH, RETRAIN, DATA, WATCH = SearchParameters(), RetrainParameters(), DataParameters(), WatchParameters()
+SAMPLE, SERVICE, UP = SampleParameters(), ServiceParameters(), UpParameters()
 
 
 def main() -> None:
@@ -53,123 +67,51 @@ def main() -> None:
         sys.exit(f"dmd: {error}")
 
 
-Home = Annotated[Path, Parameter(help="Folder in which everything lands.", env_var="DMD_HOME")]
-HOME = Path(".dmd")
-TextFeatures = Literal["glove", "bert"]
-Form = Literal["mmsa", "npz", "zarr", "huggingface"]
-DEFAULTS, EXTRACT, TRAIN = RunParameters(), ExtractParameters(), TrainParameters()
-COMPARE, SEARCH = CompareParameters(), SearchParameters()
-RETRAIN, DATA = RetrainParameters(), DataParameters()
+@app.command
+def doctor(*, as_json: AsJson = False) -> None:
+    """Say what this machine has: device, libraries, model files.
+
+    Nothing is fetched; a file that is missing is named with the place that it would come from.
+    """
+    from flows import doctor
+
+    found = doctor.examine()
+    print(json.dumps(found) if as_json else doctor.describe(found))
 
 
 @app.command
-def run(
-    *, run: Annotated[RunParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = DEFAULTS
-) -> int:
-    """Run the pipeline: raw video (or the sample corpus) to word-aligned features, trained models and a report."""
-    return _run(run)
-
-
-@app.command
-def extract(
-    *, run: Annotated[ExtractParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = EXTRACT
-) -> int:
-    """Run the pipeline to the published data set: what is new, or has other settings, is measured, and nothing else."""
-    return _run(run)
-
-
-@app.command
-def train(
-    *, run: Annotated[TrainParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = TRAIN
-) -> int:
-    """Train models on a published data set, evaluate them and write a page of results."""
-    return _train(run)
-
-
-@app.command
-def compare(
-    *, run: Annotated[CompareParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = COMPARE
-) -> int:
-    """Train DMD and its twelve baselines on a published data set, with five seeds, and set them side by side."""
-    return _train(run)
-
-
-@app.command
-def retrain(
-    *, run: Annotated[RetrainParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = RETRAIN
-) -> int:
-    """Train the champion's model again on data that have arrived, and promote it if it has become better."""
-    from flows.local_server import at_hand
-    from flows.retrain import retrain as flow
-
-    with at_hand():
-        state = flow(run, return_state=True)
-    page = state.result()
-    print(f"\nretraining: {page}" if page else f"\n{state.message}")
-    return 0
-
-
-@app.command
-def watch(folder: Path, *, settle_seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 30) -> None:
-    """Tell Prefect (event `dmd.data.arrived`) each time that files in FOLDER came, changed or went; until Ctrl-C.
+def sample(folder: Path, /, *, corpus: Options[SampleParameters] = SAMPLE) -> None:
+    """Make the sample corpus of talking-head video in FOLDER.
 
     Parameters
     ----------
     folder
-        The raw folder of a data set.
-    settle_seconds
-        Files are announced when nothing has changed for so long.
+        Where `Raw/` and `label.csv` are written.
     """
-    from flows import watch
+    from tasks.sample import build
 
-    for line in watch.watch(folder, settle_seconds):
-        print(line, flush=True)
-
-
-@registry.command(name="list")
-def list_models(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
-    """Print who stood for champion, oldest first, and what was decided; the champion has a star."""
-    from flows.models import listing
-
-    print(listing(data))
-
-
-@registry.command
-def roll_back(*, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
-    """Withdraw the champion: the one before it serves again."""
-    from flows.models import listing
-    from tasks import champion
-
-    champion.roll_back(data.models_folder)
-    print(listing(data))
-
-
-@registry.command
-def promote(model: str, *, data: Annotated[DataParameters, Parameter(name="*")] = DATA) -> None:
-    """Make MODEL champion, as it was trained last on the data set that is published.
-
-    Parameters
-    ----------
-    model
-        Its name, such as dmd.
-    """
-    from flows import models
-
-    models.promote(data, model)
-    print(models.listing(data))
+    build(folder, corpus.segments, corpus.seed)
 
 
 @app.command
-def search(
-    *, run: Annotated[SearchParameters, Parameter(name="*", consume_multiple=True, negative_iterable=())] = SEARCH
-) -> None:
-    """Search for better settings of a model, by its error on the valid split (needs the extra `search`)."""
-    from flows.train import search_settings
+def run(*, run: Options[RunParameters] = RUN) -> None:
+    """Go from raw video to features, trained models and a report.
 
-    print(f"\nbest settings: {search_settings(run)}")
+    Without options, on the sample corpus. What the store holds already is not measured again.
+    """
+    _run(run)
 
 
-def _run(run: RunParameters) -> int:
+@app.command
+def extract(*, run: Options[ExtractParameters] = EXTRACT) -> None:
+    """Go from raw video to a published data set, and train nothing.
+
+    What is new, or has other settings, is measured, and nothing else.
+    """
+    _run(run)
+
+
+def _run(run: RunParameters) -> None:
     from flows.dmd import dmd
     from flows.local_server import at_hand
 
@@ -177,71 +119,61 @@ def _run(run: RunParameters) -> int:
         page = dmd(run)
     if page is not None:
         print(f"\nreport: {page}")
-    return 0
 
 
-def _train(run: TrainParameters) -> int:
+@app.command
+def train(*, run: Options[TrainParameters] = TRAIN, as_json: AsJson = False) -> None:
+    """Train models on a published data set and evaluate them."""
+    _train(run, as_json)
+
+
+@app.command
+def compare(*, run: Options[CompareParameters] = COMPARE, as_json: AsJson = False) -> None:
+    """Train DMD and twelve other models, and set them side by side."""
+    _train(run, as_json)
+
+
+def _train(run: TrainParameters, as_json: bool) -> None:
     from flows.local_server import at_hand
     from flows.train import train_published
 
     with at_hand():
         page = train_published(run)
-    print(f"\nresults: {page}")
-    return 0
-
-
-@app.command(name="import")
-def import_(
-    path: Path, *, dataset: str, text: TextFeatures = "glove", home: Home = HOME, store: str | None = None
-) -> int:
-    """Check a file or folder of features of the field and publish it as a data set.
-
-    Parameters
-    ----------
-    path
-        An .npz, a pickle of MMSA, MulT or MISA, a folder of .csd or of a file a split, or what `dmd export` wrote.
-    dataset
-        Name of the data set.
-    text
-        What the text features are.
-    store
-        URL of the store; by default a folder in HOME.
-    """
-    return run(
-        run=RunParameters(dataset=dataset, features=path, text=text, home=home, store=store, stop_after="validate")
-    )
+    print(page.with_suffix(".json").read_text(encoding="utf-8") if as_json else f"\nresults: {page}")
 
 
 @app.command
-def export(
-    path: Path, *, format: Form, dataset: str, text: TextFeatures = "glove", home: Home = HOME, store: str | None = None
-) -> None:
-    """Write the data set that was published last to PATH, where there must be nothing yet.
+def search(*, run: Options[SearchParameters] = SEARCH) -> None:
+    """Search for better settings of a model on the valid split.
 
-    Parameters
-    ----------
-    path
-        A file (mmsa, npz) or folder (zarr, huggingface).
-    format
-        What to write.
-    dataset
-        Name of the data set.
-    text
-        Which feature becomes the text of formats that have one text.
-    store
-        URL of the store; by default a folder in HOME.
+    Needs the extra `search` (Optuna). The test split has no part in it.
     """
-    from flows.train import published_data
-    from storage.interchange import formats
+    from flows.train import search_settings
 
-    found, published = published_data(TrainParameters(dataset=dataset, home=home, store=store))
-    formats.write(found.aligned(published.fingerprint, at=published.snapshot), path, format, text)
-    print(f"{published.tag} written to {path}")
+    print(f"\nbest settings: {search_settings(run)}")
 
 
 @app.command
-def predict(run: Annotated[PredictParameters, Parameter(name="*", negative_iterable=())]) -> None:
-    """Read a video of your own with a trained model: a page to look at, and tables of every segment and word."""
+def retrain(*, run: Options[RetrainParameters] = RETRAIN) -> None:
+    """Train the champion's model on data that have arrived.
+
+    It is promoted if it has become better.
+    """
+    from flows.local_server import at_hand
+    from flows.retrain import retrain as flow
+
+    with at_hand():
+        state = flow(run, return_state=True)
+    page = state.result()
+    print(f"\nretraining: {page}" if page else f"\n{state.message}")
+
+
+@app.command
+def predict(run: Options[PredictParameters]) -> None:
+    """Read a video of your own, word by word, with a trained model.
+
+    Makes a page to look at, and tables of every segment and word.
+    """
     from flows.local_server import at_hand
     from flows.predict import predict_video
 
@@ -250,63 +182,157 @@ def predict(run: Annotated[PredictParameters, Parameter(name="*", negative_itera
     print(f"\nprediction: {page}")
 
 
+@app.command(name="import")
+def import_(path: Path, /, *, data: Options[ImportParameters]) -> None:
+    """Check features of the field and publish them as a data set.
+
+    Parameters
+    ----------
+    path
+        An .npz, a pickle of MMSA, MulT or MISA, a folder of .csd or of a file a split, or what `dmd export` wrote.
+    """
+    _run(RunParameters(**data.model_dump(), features=path, stop_after="validate"))
+
+
 @app.command
-def sample(folder: Path, *, segments: int = 60, seed: int = 0) -> None:
-    """Make the embedded corpus of talking-head video in FOLDER.
+def export(path: Path, /, *, data: Options[ExportParameters]) -> None:
+    """Write a published data set in a format of the field.
+
+    Parameters
+    ----------
+    path
+        A file (mmsa, npz) or folder (zarr, huggingface), where there must be nothing yet.
+    """
+    from flows.train import published_data
+    from storage.interchange import formats
+
+    store, published = published_data(data)
+    formats.write(store.aligned(published.fingerprint, at=published.snapshot), path, data.format, data.text)
+    print(f"{published.tag} written to {path}")
+
+
+models = App(name="models", help="List the models that stood for champion, promote one, roll back.")
+app.command(models)
+
+
+@models.command(name="list")
+def list_models(*, data: Options[DataParameters] = DATA, as_json: AsJson = False) -> None:
+    """Print who stood for champion, oldest first; the champion has a star."""
+    _show_models(data, as_json)
+
+
+@models.command
+def promote(model: str, /, *, data: Options[DataParameters] = DATA, as_json: AsJson = False) -> None:
+    """Make MODEL champion, as it was trained last on the published data.
+
+    Parameters
+    ----------
+    model
+        Its name, such as dmd.
+    """
+    from flows.models import promote
+
+    promote(data, model)
+    _show_models(data, as_json)
+
+
+@models.command
+def roll_back(*, data: Options[DataParameters] = DATA, as_json: AsJson = False) -> None:
+    """Withdraw the champion: the one before it serves again."""
+    from tasks import champion
+
+    champion.roll_back(data.models_folder)
+    _show_models(data, as_json)
+
+
+def _show_models(data: DataParameters, as_json: bool) -> None:
+    from flows.models import describe, standing
+
+    found = standing(data)
+    print(json.dumps({"decisions": found}, default=str) if as_json else describe(found))
+
+
+@app.command
+def report(*, data: Options[DataParameters] = DATA) -> None:
+    """Draw the page of results again, of all that was trained.
+
+    It is of the models on the data set that was published last.
+    """
+    from flows.local_server import at_hand
+    from flows.train import report_published
+
+    with at_hand():
+        page = report_published(data)
+    print(f"\nresults: {page}")
+
+
+@app.command
+def watch(folder: Path, /, *, watching: Options[WatchParameters] = WATCH) -> None:
+    """Tell Prefect of files that arrive in FOLDER, until Ctrl-C.
+
+    Each time that files came, changed or went, it gets an event `dmd.data.arrived`, which starts `retrain/nightly`.
 
     Parameters
     ----------
     folder
-        Where `Raw/` and `label.csv` are written.
-    segments
-        How many segments.
-    seed
-        The same seed makes the same bytes.
+        The raw folder of a data set.
     """
-    from tasks.sample import build
+    from flows import watch
 
-    build(folder, segments, seed)
-
-
-@app.command
-def doctor() -> None:
-    """Say which model files are here, which would be fetched from where, and what this machine trains on."""
-    from flows.doctor import examine
-
-    print(examine())
+    for line in watch.watch(folder, watching.settle_seconds):
+        print(line, flush=True)
 
 
 @app.command
-def up(*, home: Home = HOME, port: int = 4200) -> None:
-    """Start Prefect on this machine (server, worker, deployments), for `prefect deployment run dmd/full`.
+def up(*, service: Options[UpParameters] = UP) -> None:
+    """Start Prefect: a server, its workers and the deployments.
 
-    Parameters
-    ----------
-    port
-        Where the server listens on the loopback address.
+    Then `prefect deployment run dmd/full` runs the pipeline.
     """
     from flows import local_server
 
-    address = local_server.up(home, port)
+    address = local_server.up(service.home, service.port)
     print(f"Prefect is up: {address}\nprefect deployment run dmd/full   runs the pipeline\ndmd down   ends it all")
 
 
 @app.command
-def down(*, home: Home = HOME) -> None:
+def down(*, service: Options[ServiceParameters] = SERVICE) -> None:
     """End what `dmd up` started."""
     from flows import local_server
 
-    print(f"ended {local_server.down(home)} processes")
+    print(f"ended {local_server.down(service.home)} processes")
 
 
 @app.command
-def status(*, home: Home = HOME) -> int:
-    """Say whether what `dmd up` started is running."""
+def status(*, service: Options[ServiceParameters] = SERVICE, as_json: AsJson = False) -> int:
+    """Say whether what `dmd up` started is running.
+
+    The exit code is 1 where nothing is.
+    """
     from flows import local_server
 
-    processes = local_server.running(home)
-    for name, process in processes.items():
-        print(f"{name}: running, process {process.pid}, log {home / name}.log")
-    if not processes:
-        print("not up")
+    processes = {
+        name: {"process": process.pid, "log": str(service.home / f"{name}.log")}
+        for name, process in local_server.running(service.home).items()
+    }
+    if as_json:
+        print(json.dumps(processes))
+    else:
+        lines = [f"{name}: running, process {it['process']}, log {it['log']}" for name, it in processes.items()]
+        print("\n".join(lines) or "not up")
     return 0 if processes else 1
+
+
+CONTENTS = {
+    "Begin": ("doctor", "sample"),
+    "Data sets and models": ("run", "extract", "train", "compare", "search", "retrain"),
+    "Predictions and exchange": ("predict", "import", "export", "models", "report"),
+    "Prefect as a service": ("watch", "up", "down", "status"),
+    "The command itself": ("--help", "--version", "--install-completion"),
+}
+"""The chapters of `dmd --help`, in which every command has its place."""
+app.register_install_completion_command(help="Have the shell complete commands and options.")
+for title, commands in CONTENTS.items():
+    chapter = Group.create_ordered(title)
+    for place, name in enumerate(commands):
+        app[name].group, app[name].sort_key = chapter, place

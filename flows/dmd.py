@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from prefect import flow
 
-from flows.parameters import RawParameters, RunParameters
+from flows.parameters import Modality, RawParameters, RunParameters
+from flows.train import train_elsewhere
 from storage.feature_store import FeatureStore, Published
 from tasks.align import align, aligner_named
 from tasks.champion import crown
@@ -75,6 +76,8 @@ def train_and_report(
     """The folders of the trained models, none where the data set was refused, and the report."""
     runs, rows = [], []
     if data.published and run.reaches("train"):
+        if run.train_with:
+            train_elsewhere(run)  # and what is trained is not trained again here
         runs = train(store, data.published, run.models, run.seeds, run.text, run.device, run.models_folder)
         rows = evaluate(store, data.published, runs, run.dataset)
     path = run.folder / "report.html"
@@ -95,8 +98,9 @@ def extract_features(store: FeatureStore, raw: Path, run: RunParameters) -> list
             aligner = aligner_named(run.aligner)
             steps.append(align(store, workers, seen, aligner, run.trusts_word_times, run.retry_failures))
         if run.reaches("extract"):
+            left_out = set(get_args(Modality)) - set(run.modalities)
             for feature, instrument in _instruments(run).items():
-                measured = modality(feature) in run.modalities
+                measured = modality(feature) not in left_out
                 steps.append(
                     extract(store, workers, seen, feature, instrument, run.retry_failures)
                     if measured

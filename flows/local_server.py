@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import json
 import os
 import signal
@@ -14,11 +13,15 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import requests
 from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks.processes import die_with_parent
 
 SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
@@ -82,7 +85,9 @@ def at_hand() -> Iterator[None]:
     """A server for the flows in the body: the one that Prefect's settings name, else one of our own until we exit.
 
     Prefect would start one too, but in our process group, where Ctrl-C ends it before it can hear how the run ended.
+    From here on, SIGTERM ends this process in good order, with exit code 143.
     """
+    signal.signal(signal.SIGTERM, _exit_in_order)
     if address := PREFECT_API_URL.value():
         if _ours(SETTINGS) and not _answers(address.removesuffix("/api")):
             raise ServerError(f"the server of `dmd up` does not answer at {address}: `dmd down` forgets it")
@@ -95,10 +100,14 @@ def at_hand() -> Iterator[None]:
     server = _start(Path(folder.name), "server", *_server_arguments(port), "--no-services", dies_with_us=True)
     # Not at the end of the body: Prefect's threads send their last logs when the interpreter shuts down.
     atexit.register(folder.cleanup)
-    atexit.register(_end, [server])
+    atexit.register(_end, [server], patience=10)
     _wait_for(f"http://127.0.0.1:{port}", server, Path(folder.name))
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
         yield
+
+
+def _exit_in_order(received: int, _) -> NoReturn:
+    sys.exit(128 + received)
 
 
 def _ours(settings: Path) -> bool:
@@ -143,15 +152,9 @@ def _start(folder: Path, name: str, *arguments: str, dies_with_us: bool = False)
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent if dies_with_us else None,
+            preexec_fn=partial(die_with_parent, signal.SIGTERM) if dies_with_us else None,
         )
     return psutil.Process(process.pid)
-
-
-def _die_with_parent() -> None:
-    """On Linux, have the kernel end this process when its parent dies, however that happens."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _prefect(*arguments: str) -> None:

@@ -17,9 +17,16 @@ Stage = Literal["ingest", "align", "extract", "validate", "train"]
 """The stages in the order in which they run; a report is made of whatever was validated."""
 Modality = Literal["text", "vision", "audio"]
 Device = Literal["auto", "cpu", "cuda"]
+Form = Literal["mmsa", "npz", "zarr", "huggingface"]
+"""What data sets are exported as."""
 FIRST_SEED = 1111
 GROUPS = {"all": list(MODELS), "ablations": ["dmd", *(f"dmd@{preset}" for preset in ABLATIONS)]}
 """Several models under one name."""
+HOME = Field(
+    default_factory=lambda: Path(os.environ.get("DMD_HOME", ".dmd")),
+    description="Folder in which everything lands: store, models, reports, one folder a data set (DMD_HOME).",
+)
+DATASET = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class DataParameters(BaseModel):
@@ -29,13 +36,10 @@ class DataParameters(BaseModel):
 
     dataset: str = Field(
         "sample",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        pattern=DATASET,
         description="Name of the data set. `sample` is the embedded corpus, made where it is absent.",
     )
-    home: Path = Field(
-        default_factory=lambda: Path(os.environ.get("DMD_HOME", ".dmd")),
-        description="Folder in which everything lands: store, models, reports, one folder a data set.",
-    )
+    home: Path = HOME
     store: str | None = Field(None, description="URL of the store; by default a folder in `home`.")
 
     @property
@@ -105,6 +109,12 @@ class SearchParameters(TrainParameters):
     seeds: list[int] = Field([1111], min_length=1, description="One training a trial and seed.")
     trials: int = Field(20, ge=1, description="How many settings are tried.")
     minutes: float = Field(60, gt=0, description="No trial begins later than this.")
+
+    @model_validator(mode="after")
+    def _one_model(self) -> SearchParameters:
+        if len(self.models) != 1:
+            raise ValueError(f"a search is for one model, not for {', '.join(self.models)}")
+        return self
 
 
 class RawParameters(DataParameters):
@@ -196,6 +206,12 @@ class RunParameters(RawParameters, TrainParameters):
         "or MISA, a folder of .csd, what `dmd export` wrote.",
     )
     stop_after: Stage = Field("train", description="The last stage to run.")
+    train_with: str | None = Field(
+        None,
+        pattern="^[^/]+/[^/]+$",
+        description="A deployment that trains, such as `dmd/train` on the pool of a machine with a GPU, which has the "
+        "same `home`; by default this run does.",
+    )
 
     @model_validator(mode="after")
     def _source(self) -> RunParameters:
@@ -271,3 +287,49 @@ class PredictParameters(DataParameters, VideoParameters):
     @property
     def output(self) -> Path:
         return (self.to or self.folder / "predictions" / self.video.stem).absolute()
+
+
+class ImportParameters(DataParameters):
+    """What becomes of features of the field."""
+
+    dataset: str = Field(pattern=DATASET, description="Name of the data set.")
+    text: Literal["glove", "bert"] = Field("glove", description="What the text features are.")
+
+
+class ExportParameters(DataParameters):
+    """What leaves of a data set, and how."""
+
+    dataset: str = Field(pattern=DATASET, description="Name of the data set.")
+    format: Form = Field(description="What to write.")
+    text: Literal["glove", "bert"] = Field("glove", description="The text of formats that have one text.")
+
+
+class WatchParameters(BaseModel):
+    """How a folder is watched."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    settle_seconds: float = Field(30, gt=0, description="Files are announced when nothing has changed for so long.")
+
+
+class SampleParameters(BaseModel):
+    """The embedded corpus of talking-head video."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    segments: int = Field(60, ge=12, description="How many segments.")
+    seed: int = Field(0, ge=0, description="The same seed makes the same bytes.")
+
+
+class ServiceParameters(BaseModel):
+    """Prefect on this machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    home: Path = HOME
+
+
+class UpParameters(ServiceParameters):
+    """How Prefect is started on this machine."""
+
+    port: int = Field(4200, ge=1, le=65535, description="Where the server listens on the loopback address.")

@@ -1,6 +1,6 @@
 """FeatureStore: one Icechunk repository a data set.
 
-Groups of flat arrays, as ``storage.arrays``, ``storage.ragged`` and ``storage.aligned`` lay them out::
+Groups of flat arrays, as ``storage.arrays``, ``storage.ragged`` and ``storage.aligned`` lay them out:
 
     segments/                       the segment table
     words/<fingerprint>/            word strings and times of each segment

@@ -22,6 +22,7 @@ from storage.feature_store import FeatureStore, Published
 from storage.segments import table_digest
 from tasks.evaluate import read_result
 from tasks.files import write_text
+from tasks.train import finished
 
 log = logging.getLogger(__name__)
 
@@ -123,10 +124,10 @@ def ensemble(runs: Sequence[Path]) -> Ensemble:
 def trained(models: Path, model: str, published: Published) -> Ensemble:
     """All seeds of a model that were trained on this data, as the last of them was. Raises ChampionError for none."""
     alike: dict[str, list[Path]] = {}  # by the data, text and code that they name
-    for result in sorted(models.glob("*/*/result.json"), key=lambda path: path.stat().st_mtime_ns):
-        data = (result.parent / "data.json").read_text(encoding="utf-8")
-        if (result.parent.parent.name, json.loads(data)["fingerprint"]) == (model, published.fingerprint):
-            alike[data] = [*alike.pop(data, ()), result.parent]  # to the end
+    for run in finished(models, published):
+        if run.parent.name == model:
+            data = (run / "data.json").read_text(encoding="utf-8")
+            alike[data] = [*alike.pop(data, ()), run]  # to the end
     if not alike:
         raise ChampionError(
             "not_trained", f"{models} has no {model} that was trained on {published.tag}: `dmd train` makes one"

@@ -120,3 +120,17 @@ def _frame_time_faults(dataset: AlignedDataset, name: str) -> np.ndarray:
     faults = times < -OVERLAP_SECONDS  # False for NaN
     faults[1:] |= _same_segment(dataset.frame_offsets[name]) & (times[1:] <= times[:-1])
     return faults
+
+
+def measured_rows(data: AlignedDataset, feature: str) -> np.ndarray:
+    """How many rows of a feature were measured in each segment: int64 [N]."""
+    return np.diff(np.concatenate([[0], np.cumsum(data.masks[feature])])[data.feature_offsets(feature)])
+
+
+def segment_means(data: AlignedDataset, feature: str) -> np.ndarray:
+    """The mean of each column over the measured rows of each segment: float64 [N, D], NaN where there are none."""
+    mask, offsets = data.masks[feature], data.feature_offsets(feature)
+    sums = np.zeros((len(mask) + 1, data.features[feature].shape[1]))
+    np.cumsum(np.where(mask[:, None], data.features[feature], 0), axis=0, dtype=np.float64, out=sums[1:])
+    counts = measured_rows(data, feature)[:, None]
+    return np.where(counts > 0, (sums[offsets[1:]] - sums[offsets[:-1]]) / np.maximum(counts, 1), np.nan)

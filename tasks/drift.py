@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset
+from tasks.dataset_tables import segment_means
 
 SHOWN = 5
 SIGNIFICANCE = 0.05
@@ -53,24 +54,15 @@ def drift(data: AlignedDataset, new: Collection[str]) -> list[FeatureDrift]:
     """A feature that was not measured in any new segment, or in any old one, is left out."""
     is_new = np.isin(data.ids, list(new))  # [N]
     found = []
-    for feature, values in data.features.items():
-        means, measured = segment_means(values, data.masks[feature], data.offsets)
+    for feature in data.features:
+        if feature == "pieces":  # numbers of a vocabulary
+            continue
+        means = segment_means(data, feature)  # [N, D]
+        measured = np.isfinite(means).all(axis=1)  # [N]
         old_means, new_means = means[measured & ~is_new], means[measured & is_new]
         if len(old_means) and len(new_means):
             found.append(_feature_drift(feature, data.columns[feature], old_means, new_means))
     return found
-
-
-def segment_means(values: np.ndarray, mask: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over each segment's measured words, [N, D], and whether it has any, [N]; other rows are zero.
-
-    ``values`` [W, D], ``mask`` [W], ``offsets`` [N + 1].
-    """
-    count, segment = len(offsets) - 1, np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[mask]
-    words = np.bincount(segment, minlength=count)  # [N]
-    sums = np.zeros((count, values.shape[1]))
-    np.add.at(sums, segment, values[mask])
-    return sums / np.maximum(words, 1)[:, None], words > 0
 
 
 def _feature_drift(feature: str, columns: tuple[str, ...], old: np.ndarray, new: np.ndarray) -> FeatureDrift:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from dmd_model.published import PublishedResult, published_results
 from storage.feature_store import FeatureStore, Published
+from tasks.files import write_text
 
 METRICS = {
     "mae": "MAE",
@@ -167,3 +168,14 @@ def mean_predictor(store: FeatureStore, published: Published) -> Row:
     constant = data.labels[(splits == "train") & labelled].mean()
     scores = metrics.evaluate(np.full(len(truth), constant), truth)
     return Row("mean of training labels", 1, scores, dict.fromkeys(scores, 0.0))
+
+
+def write_results(rows: Sequence[Row], published: Published, name: str, path: Path) -> Path:
+    """Write the rows as JSON for scripts: which data, then each model's metrics; null where one is not defined."""
+    models = [
+        asdict(row)
+        | {part: {m: None if np.isnan(v) else v for m, v in getattr(row, part).items()} for part in ("mean", "std")}
+        for row in rows
+    ]
+    content = {"dataset": name, "published": asdict(published), "models": models}
+    return write_text(path, json.dumps(content, indent=1, allow_nan=False))

@@ -25,6 +25,9 @@ from tasks.workers import Workers
 log = logging.getLogger(__name__)
 
 TEXT_FEATURES = ("glove", "bert", "pieces")
+SEGMENT_SECONDS = 600.0
+"""The longest that one segment is measured, the loading of models included: a decoder that hangs is ended then."""
+
 COMMIT_SECONDS = 5.0
 """The most work, in seconds, that a killed run has to do again."""
 
@@ -110,10 +113,11 @@ def extract(
     step = Step.of(feature, instrument)
     if retry_failures:
         store.forget_failures(feature, step.fingerprint)
+    segments = sorted(usable(store), key=lambda segment: (segment.media, segment.start))  # so each video is read once
     commit_missing(
         name=f"extract {feature}",
         done=store.done(feature, step.fingerprint),
-        arguments={step.key(segment): _arguments(feature, raw, segment) for segment in usable(store)},
+        arguments={step.key(segment): _arguments(feature, raw, segment) for segment in segments},
         measure=instrument.measure if modality(feature) == "text" else partial(measure_recording, instrument.measure),
         commit=lambda results: store.append(feature, recipe, instrument.columns, results),
         workers=workers,
@@ -156,12 +160,13 @@ def commit_missing(
     last_commit = time.monotonic()
     with Progress(name, total=len(arguments), done=len(arguments) - len(missing)) as progress:
         try:
-            for key, result in workers.measure(measure, missing):
+            for key, result in workers.measure(measure, missing, SEGMENT_SECONDS):
                 uncommitted[key] = result
                 progress.advance()
                 if time.monotonic() - last_commit > COMMIT_SECONDS:
-                    commit(uncommitted)
-                    uncommitted, last_commit = {}, time.monotonic()
+                    measured, uncommitted = uncommitted, {}  # so that nothing is committed again after a Ctrl-C
+                    commit(measured)
+                    last_commit = time.monotonic()
         finally:
             if uncommitted:
                 commit(uncommitted)

@@ -21,7 +21,7 @@ STAGES = {
 """What the segments that reach a stage have."""
 
 DECODING = frozenset(
-    "not_regular_file unreadable no_video no_audio truncated bad_interval too_long too_large timed_out".split()
+    "not_regular_file unreadable no_video no_audio truncated bad_interval too_long too_large timeout".split()
 )
 """Reasons for which a recording is not decoded, whatever step came to it first."""
 

@@ -60,7 +60,7 @@ def timeline(
         (modality, f"each word adds by {voice}", 44): _word_values(segments, "occlusion", modality)
         for modality, voice in VOICES.items()
     }
-    tracks = [*_tracks(said, middle, step=0.5), *_tracks(added, 0.0, step=0.05)]
+    tracks = [*_tracks(said, middle, 0.5, scale[1] - middle), *_tracks(added, 0.0, 0.05, scale[1] - middle)]
     return {
         "width": math.ceil(x(seconds)),
         "ticks": [(x(second), clock(second)) for second in range(0, math.ceil(seconds), 2)],
@@ -71,14 +71,14 @@ def timeline(
     }
 
 
-def _tracks(rows: Mapping[tuple[str, str, int], Sequence[Bar]], middle: float, step: float) -> list[Track]:
-    """Rows that share one reach: the least multiple of ``step`` that holds every mean ± deviation."""
+def _tracks(rows: Mapping[tuple[str, str, int], Sequence[Bar]], middle: float, step: float, most: float) -> list[Track]:
+    """Rows that share one reach: the least multiple of ``step`` that holds every mean ± deviation, or ``most``."""
     furthest = max(
         (abs(value["mean"] - middle) + (value["std"] or 0) for bars in rows.values() for _, _, value in bars
          if value["mean"] is not None),
         default=0.0,
     )  # fmt: skip
-    reach = max(1, math.ceil(furthest / step)) * step
+    reach = min(max(1, math.ceil(furthest / step)) * step, most)
     return [
         Track(name, title, height, *_bars(bars, height, reach, middle), reach)
         for (name, title, height), bars in rows.items()

@@ -18,6 +18,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import dmd_model
+from dmd_model.registry import MODELS
 from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset, Failure, fingerprint
 from tasks.files import digest, write_text
@@ -93,6 +94,17 @@ def train(
             write_text(job.folder / "data.json", json.dumps({**asdict(published), "text": text, "code": code}))
         train_jobs(missing, {split: split_samples(data, split, text) for split in SPLITS}, device)
     return [job.folder for job in jobs]
+
+
+def finished(models: Path, published: Published) -> list[Path]:
+    """The folders of all trainings on this data that have ended, by model and in the order in which they did."""
+    ended = sorted(models.glob("*/*/result.json"), key=lambda result: result.stat().st_mtime_ns)
+    found = [
+        result.parent
+        for result in ended
+        if json.loads((result.parent / "data.json").read_text("utf-8"))["fingerprint"] == published.fingerprint
+    ]
+    return sorted(found, key=lambda run: list(MODELS).index(run.parent.name.partition("@")[0]))
 
 
 def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str) -> None:

@@ -2,10 +2,14 @@
 
 import json
 import logging
+import os
 import string
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,12 +59,10 @@ def prefect_server(tmp_path_factory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def scheduler() -> Iterator[str]:
+def scheduler(tmp_path_factory) -> Iterator[str]:
     """The address of a Dask scheduler with two workers, which keep their models from test to test."""
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
-        yield cluster.scheduler_address
+    with dask_processes(tmp_path_factory.mktemp("dask")) as (address, _):
+        yield address
 
 
 @pytest.fixture
@@ -132,3 +134,30 @@ def serve() -> Iterator[Callable[[Path], str]]:
             return f"http://127.0.0.1:{server.server_port}"
 
         yield start
+
+
+@contextmanager
+def dask_processes(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """A scheduler and two workers, started from the command line as on a cluster: the address, and their processes."""
+    file = folder / "scheduler.json"
+    scheduler = "scheduler --host 127.0.0.1 --port 0 --no-dashboard --no-show".split()
+    worker = f"worker --nthreads 1 --no-dashboard --death-timeout 60 --local-directory {folder}".split()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{command}", *options, "--scheduler-file", str(file)],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for command, *options in (scheduler, worker, worker)
+    ]
+    try:
+        while not file.exists():
+            assert processes[0].poll() is None, "the scheduler did not start"
+            time.sleep(0.1)
+        yield json.loads(file.read_text())["address"], processes
+    finally:
+        for process in processes:
+            process.kill()  # what they started ends with them
+            process.wait()

@@ -1,4 +1,4 @@
-"""The examples of docs/own-data.md are read as they stand there."""
+"""The examples of docs/own-data.md are read as they stand there, and the README points to what there is."""
 
 from __future__ import annotations
 
@@ -40,3 +40,9 @@ def test_clips_as_mmsa_keeps_them(tmp_path):
 def test_every_column_is_documented():
     for column in (*OWN_NAMES, *REQUIRED, *OPTIONAL):
         assert re.search(rf"\b{column}\b", PAGE), column
+
+
+def test_what_the_readme_links_to_is_there():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", readme) if "://" not in link]
+    assert links and [link for link in links if not (REPOSITORY / link).exists()] == []

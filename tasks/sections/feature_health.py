@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from storage.schema import AlignedDataset
+from tasks.dataset_tables import measured_rows, segment_means
 from tasks.features import audio, vision
 from tasks.pages import render
 
@@ -58,7 +59,7 @@ def health_section(data: AlignedDataset, raw: Path | None) -> Markup:
             "name": name,
             "rows": "frames" if name in data.frame_offsets else "words",
             "measured": float(data.masks[name].mean()) if len(data.masks[name]) else 0.0,
-            "without": int((_measured_rows(data, name) == 0).sum()),
+            "without": int((measured_rows(data, name) == 0).sum()),
             "columns": column_health(data, name),
         }
         for name in data.features
@@ -87,15 +88,6 @@ def column_health(data: AlignedDataset, name: str) -> list[Health]:
     for place, column in enumerate(data.columns[name]):
         found.append(_health(column, units.get(column, ""), values[:, place], correlations[place]))
     return sorted(found, key=lambda health: -abs(health.correlation or 0))
-
-
-def segment_means(data: AlignedDataset, name: str) -> np.ndarray:
-    """The mean of each column over the measured rows of each segment: float64 [N, D], NaN where there are none."""
-    mask, offsets = data.masks[name], data.feature_offsets(name)
-    sums = np.zeros((len(mask) + 1, data.features[name].shape[1]))
-    np.cumsum(np.where(mask[:, None], data.features[name], 0), axis=0, dtype=np.float64, out=sums[1:])
-    counts = _measured_rows(data, name)[:, None]
-    return np.where(counts > 0, (sums[offsets[1:]] - sums[offsets[:-1]]) / np.maximum(counts, 1), np.nan)
 
 
 def correlation(values: np.ndarray, target: np.ndarray) -> list[float | None]:
@@ -138,11 +130,6 @@ def recovered(data: AlignedDataset, truth: Path) -> list[dict[str, Any]]:
             (found,) = correlation(measured[key][:, None], shown)
             pairs.append({"signal": signal, "what": what, "column": " ".join(key).strip(), "correlation": found})
     return pairs
-
-
-def _measured_rows(data: AlignedDataset, name: str) -> np.ndarray:
-    """Of each segment: int64 [N]."""
-    return np.diff(np.concatenate([[0], np.cumsum(data.masks[name])])[data.feature_offsets(name)])
 
 
 def _health(name: str, unit: str, values: np.ndarray, correlation: float | None) -> Health:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import get_args
 
 import pytest
+from cyclopts import App
+from pydantic import BaseModel
 
 from dmd_model.registry import MODELS
 from flows import cli
-from flows.parameters import CompareParameters, RunParameters, TrainParameters
+from flows.parameters import CompareParameters, Form, RunParameters, TrainParameters
 from storage import aligned
 from storage.interchange import formats
 from tests.conftest import REPOSITORY
@@ -34,11 +38,34 @@ def dmd(capsys, *arguments: str) -> tuple[int, str, str]:
     return code or 0, *texts
 
 
-def test_help_lists_the_commands(capsys):
+def commands(app: App = cli.app) -> Iterator[App]:
+    """All that can be called; flags such as --help are none."""
+    for inner in (app[name] for name in app if not name.startswith("-")):
+        yield from [inner] if inner.default_command else commands(inner)
+
+
+def test_help_reads_as_a_table_of_contents(capsys):
     code, said, _ = dmd(capsys, "--help")
-    assert code == 0
-    commands = ("run", "extract", "import", "export", "train", "compare", "search", "sample", "doctor", "up")
-    assert all(f" {command} " in said for command in commands)
+    chapters = [said.index(f" {title} ") for title in cli.CONTENTS]
+    places = [said.index(f" {name} ", chapters[0]) for names in cli.CONTENTS.values() for name in names[:-1]]
+    assert code == 0 and chapters == sorted(chapters) and places == sorted(places)
+
+
+def test_every_command_has_its_place_and_a_help_of_one_line():
+    placed = [name for names in cli.CONTENTS.values() for name in names]
+    assert sorted(placed) == sorted(set(cli.app) - {"-h"})
+    for name in placed:
+        first_line = cli.app[name].help.partition("\n")[0]
+        assert first_line.endswith(".") and len(first_line) < 70, name
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=lambda command: command.name[0])
+def test_every_option_is_a_field_of_the_parameters(command):
+    arguments = command.assemble_argument_collection()
+    models = [it.hint for it in arguments if isinstance(it.hint, type) and issubclass(it.hint, BaseModel)]
+    assert {it.keys[0] for it in arguments if it.keys} == {name for model in models for name in model.model_fields}
+    others = [it.names[0] for it in arguments if not it.keys and it.hint not in models]
+    assert len(models) <= 1 and all(name in ("--json", name.upper()) for name in others)
 
 
 def test_it_runs_as_a_module():
@@ -66,14 +93,18 @@ def test_every_parameter_of_a_run_is_an_option_with_its_description(capsys):
         (["run", "--dataset", "mosi"], "data set 'mosi' needs raw (a folder of video) or features (a file or folder)"),
         (["run", "--raw", "a", "--features", "b"], "not both"),
         (["run", "mosi"], "mosi"),
-        (["sample"], "--folder requires an argument"),
+        (["sample"], "FOLDER requires an argument"),
+        (["sample", "corpus", "--segments", "3"], "--segments: Input should be greater than or equal to 12"),
+        (["up", "--port", "99999"], "--port: Input should be less than or equal to 65535"),
         (["train", "--model", "dmdd"], "no model is named 'dmdd'; there are dmd, ef-lstm"),
         (["search", "--models", "dmd", "mult"], "at most 1 item"),
         (["retrain", "--dataset", "mosi"], "data set 'mosi' needs raw"),
         (["retrain", "--seeds", "5"], "Unknown option: --seeds"),
-        (["watch"], "--folder requires an argument"),
+        (["watch"], "FOLDER requires an argument"),
         (["watch", "/nowhere"], "no folder /nowhere"),
-        (["watch", ".", "--settle-seconds", "0"], "Must be > 0"),
+        (["watch", ".", "--settle-seconds", "0"], "--settle-seconds: Input should be greater than 0"),
+        (["import", "a.npz"], "--dataset requires an argument"),
+        (["export", "out", "--dataset", "a", "--format", "csv"], "'mmsa', 'npz', 'zarr' or 'huggingface'"),
         (["models", "list", "--home", "/nowhere"], "/nowhere/sample/models has no champion yet"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -107,6 +138,17 @@ def test_a_finished_run_says_where_the_report_is(capsys, finished):
     assert code == 0 and said.endswith(f"report: {finished.page}")
 
 
+def test_training_tells_scripts_its_results_and_nothing_else(capsys, finished):
+    run = finished.parameters()
+    options = ["--dataset", run.dataset, "--home", str(run.home), "--seeds", "1111", "--json"]
+    code, said, _ = dmd(capsys, "train", *options)
+    results = json.loads(said)
+    assert code == 0 and results["published"]["snapshot"] == finished.store.published().snapshot
+    mean, dmd_itself = results["models"]
+    assert (dmd_itself["model"], dmd_itself["runs"]) == ("dmd", 1) and dmd_itself["mean"]["mae"] > 0
+    assert mean["mean"]["corr"] is None  # of a constant
+
+
 def test_extraction_again_commits_nothing_and_trains_nothing(capsys, finished, tmp_path):
     home = finished.copy(tmp_path / "home")
     run, before = home.parameters(), home.snapshots()
@@ -125,6 +167,9 @@ def test_models_are_promoted_listed_and_rolled_back(capsys, finished, tmp_path):
     _, said, _ = dmd(capsys, "models", "list", *options)
     tag = home.store.published().tag
     assert re.fullmatch(rf"\* \S+ dmd, 1 seeds, {tag} promoted: the first model that was trained", said)
+    _, said, _ = dmd(capsys, "models", "list", *options, "--json")
+    (champion,) = json.loads(said)["decisions"]
+    assert champion["champion"] and champion["ensemble"]["published"]["tag"] == tag
     _, said, _ = dmd(capsys, "models", "promote", "dmd", *options)
     assert re.search(r"trained \* \S+ dmd, 1 seeds, \S+ promoted: chosen by hand$", said)
     _, said, _ = dmd(capsys, "models", "roll-back", *options)
@@ -162,14 +207,14 @@ def test_features_come_in_as_one_format_and_go_out_as_every_other(capsys, prefec
     assert code == 1 and "has no published data set" in complaint
     code, said, _ = dmd(capsys, "import", str(tmp_path / "aligned_50.pkl"), *at)
     assert code == 0 and said.endswith(f"report: {tmp_path / 'mine' / 'report.html'}")
-    for form in get_args(cli.Form):
+    for form in get_args(Form):
         path = tmp_path / "out" / form
         code, said, _ = dmd(capsys, "export", str(path), "--format", form, *at)
         assert code == 0 and said.endswith(f"written to {path}")
         assert aligned.digest(formats.read(path, "glove")) == aligned.digest(dataset)
     code, _, complaint = dmd(capsys, "export", str(path), "--format", form, *at)
     assert code == 1 and "is there already" in complaint
-    assert set(get_args(cli.Form)) == set(formats.WRITTEN)
+    assert set(get_args(Form)) == set(formats.WRITTEN)
 
 
 def test_a_hostile_pickle_is_refused_in_a_sentence(capsys, prefect_server, tmp_path):
@@ -185,3 +230,15 @@ def test_doctor_names_every_model_file(capsys):
 
     code, said, _ = dmd(capsys, "doctor")
     assert code == 0 and all(name in said for name in ASSETS)
+    code, said, _ = dmd(capsys, "doctor", "--json")
+    assert code == 0 and [file["name"] for file in json.loads(said)["model_files"]] == list(ASSETS)
+
+
+def test_status_without_a_server_is_an_exit_code_and_an_empty_object(capsys, tmp_path):
+    assert dmd(capsys, "status", "--home", str(tmp_path)) == (1, "not up", "")
+    assert dmd(capsys, "status", "--home", str(tmp_path), "--json") == (1, "{}", "")
+
+
+def test_the_shell_completes_commands_and_options():
+    script = cli.app.generate_completion(shell="bash")
+    assert all(word in script for word in ("compare", "--stop-after", "--install-completion"))

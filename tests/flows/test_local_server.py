@@ -93,6 +93,8 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
         assert_arriving_files_start_it(api, nightly["id"], tmp_path / "watched" / "tiny")
 
         started = list(local_server.running(home).values())
+        ending = [child for process in started for child in process.children(recursive=True)]
+        psutil.wait_procs(ending, timeout=60)  # a run's process outlives the run a little
         started += [child for process in started for child in process.children(recursive=True)]
     finally:
         said = dmd("down", "--home", str(home))

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from storage.schema import AlignedDataset
-from tasks.drift import drift, segment_means
+from tasks.drift import drift
 
 OLD, NEW = 120, 40
 
@@ -75,9 +75,3 @@ def test_without_new_or_old_segments_there_is_no_distance():
     assert drift(data, []) == [] and drift(data, data.ids) == []
     unmeasured = replace(data, masks=data.masks | {"audio": np.arange(len(data.words)) < data.offsets[OLD]})
     assert [one.feature for one in drift(unmeasured, new_ids())] == ["vision"]
-
-
-def test_a_segment_without_measured_words_has_no_mean():
-    values, mask = np.array([[1.0], [3.0], [5.0], [7.0]]), np.array([True, True, False, True])
-    means, measured = segment_means(values, mask, np.array([0, 2, 3, 3, 4]))
-    assert means.ravel().tolist() == [2.0, 0.0, 0.0, 7.0] and measured.tolist() == [True, False, False, True]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prefect.client.orchestration import get_client
 
-from tasks.evaluate import METRICS, Row, compare_with, ensembles, evaluate, mean_predictor
+from tasks.evaluate import METRICS, Row, compare_with, ensembles, evaluate, mean_predictor, write_results
 from tests.tasks.labelled_data import labelled_data, publish
 
 TEST = {"mae": 1.0, "corr": 0.5, "acc7": 0.4, "acc5": 0.45, "acc2_nonzero": 0.8, "f1_nonzero": 0.79}
@@ -101,3 +101,13 @@ def test_models_are_compared_with_the_reference_by_the_errors_of_their_ensembles
 
 def test_one_model_alone_is_compared_with_none():
     assert compare_with("dmd", [predicted("dmd", 1, 2)], {"a": 1.0, "b": 1.0}) == []
+
+
+def test_scripts_get_numbers_with_null_where_a_metric_is_not_defined(prefect_server, tmp_path):
+    store, published = publish(tmp_path, labelled_data())
+    rows = evaluate.fn(store, published, [finished(tmp_path, "dmd", 1, corr=None)], "mosi")
+    found = json.loads(write_results(rows, published, "mosi", tmp_path / "results.json").read_text())
+    assert found["dataset"] == "mosi" and found["published"]["snapshot"] == published.snapshot
+    baseline, dmd = found["models"]
+    assert baseline["model"] == "mean of training labels" and baseline["mean"]["corr"] is None
+    assert dmd["mean"] == {**TEST, "corr": None} and dmd["parameters"] == 7 and dmd["published"]

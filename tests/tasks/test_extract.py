@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -69,9 +71,10 @@ def letters(tmp_path) -> Letters:
     return Letters(tmp_path / "calls")
 
 
-@pytest.fixture(scope="module")
-def workers(scheduler) -> Iterator[Workers]:
-    with Workers(scheduler) as workers:
+@pytest.fixture(scope="module", params=["workers of our own", "a running scheduler"])
+def workers(request) -> Iterator[Workers]:
+    own = request.param == "workers of our own"
+    with Workers(None if own else request.getfixturevalue("scheduler")) as workers:
         yield workers
 
 
@@ -126,11 +129,45 @@ def test_what_was_measured_before_a_fault_is_kept(store, workers, letters):
         run(store, workers, faulty)
     step = Step("glove", fingerprint(letters.recipe()))
     kept = store.done("glove", step.fingerprint)
-    assert 3 <= len(kept) < len(TEXTS)
+    assert 1 <= len(kept) < len(TEXTS)
     run(store, workers, letters)
     assert len(store.done("glove", step.fingerprint)) == len(TEXTS)
     again = letters.counted()
     assert all(again[segment.text] == 1 for segment in store.segments() if step.key(segment) in kept)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Measures which process was asked, and when."""
+
+    columns: ClassVar[tuple[str, ...]] = ("process", "time")
+
+    def recipe(self) -> dict:
+        return {"turns": 1}
+
+    def measure(self, path: Path, start: float, end: float) -> Frames:
+        return Frames(
+            np.array([[os.getpid() % 2**20, time.monotonic() % 2**14]], np.float32), np.zeros(1), np.ones(1, bool)
+        )
+
+
+def test_the_segments_of_one_video_follow_each_other_on_one_worker(tmp_path, workers):
+    """In the order of time, whatever that of the label file, so that the video is read once."""
+    store = FeatureStore.open(str(tmp_path / "store"))
+    places = [(f"v{video}", float(start)) for start in range(9, -1, -1) for video in range(4)]
+    rows = [
+        Segment(SegmentId(video, str(start)), row, f"{video}.mp4", f"{video:>064}", start, start + 1)
+        for row, (video, start) in enumerate(places, 2)
+    ]
+    store.write_segments(rows)
+    step = extract.fn(store, workers, str(tmp_path), "vision", Turns(), False)
+    found = store.frames("vision", step.fingerprint, [step.key(segment) for segment in rows])
+    turns = {(segment.media, segment.start): found[step.key(segment)].values[0].tolist() for segment in rows}
+    in_order = [turns[place] for place in sorted(turns)]
+    breaks = sum(
+        process != after or then < now for (process, now), (after, then) in zip(in_order, in_order[1:], strict=False)
+    )
+    assert breaks <= 12, "each worker goes through neighbours, and takes over halves of what others have left"
 
 
 def test_rows_that_ingest_found_wanting_are_not_measured_and_every_row_has_one_state(tmp_path, workers, letters):

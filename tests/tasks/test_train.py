@@ -204,7 +204,7 @@ def test_the_encoder_of_word_pieces_is_trained_with_the_model(tmp_path, encoder)
     (path,) = run(store, published, tmp_path / "models", seeds=(1,), text="pieces")
     assert json.loads((path / "config.json").read_text())["columns"]["text"] == ["piece", "word"]
     before = load_file(encoder / "model.safetensors")
-    after = checkpoint.load(path).model.encoder.state_dict()
+    after = checkpoint.load(path).encoder.state_dict()
     changed = [name for name, weights in after.items() if not np.array_equal(weights.numpy(), before[name])]
     assert any("attention" in name for name in changed)
 

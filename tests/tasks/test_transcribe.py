@@ -81,11 +81,11 @@ def test_failures_are_tried_again_when_asked(untold, scheduler, tmp_path):
     segments, _ = read_raw(raw)
     store.write_segments(segments)
     recipe = Transcriber().recipe()
-    store.append_words(recipe, {segment.media_key: Failure("worker_died", "once") for segment in segments})
-    assert [s.failure.reason for s in with_transcripts(store, segments)] == ["worker_died"] * 3
+    store.append_words(recipe, {segment.media_key: Failure("crash", "twice") for segment in segments})
+    assert [s.failure.reason for s in with_transcripts(store, segments)] == ["crash"] * 3
     with Workers(scheduler) as workers:
         transcribe.fn(store, workers, str(raw), False)
-        assert [segment.failure.reason for segment in store.segments()] == ["worker_died"] * 3
+        assert [segment.failure.reason for segment in store.segments()] == ["crash"] * 3
         transcribe.fn(store, workers, str(raw), True)
     assert [segment.failure and segment.failure.reason for segment in store.segments()] == [None, None, "unreadable"]
 

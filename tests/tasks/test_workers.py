@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from distributed import LocalCluster
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.schema import Failure
+from tasks import workers as workers_module
 from tasks.assets import AssetError
 from tasks.features.media import MediaError
-from tasks.workers import Workers
+from tasks.workers import Runs, Workers, WorkersError
+from tests.conftest import REPOSITORY, dask_processes
 
 
 def work(value: str, folder: Path) -> str:
@@ -26,35 +35,33 @@ def work(value: str, folder: Path) -> str:
         raise AssetError("no model file")
     if value == "deadly":
         os._exit(1)
+    if value == "endless":
+        time.sleep(1000)
+    if value == "endless, and keeps Python for itself":
+        re.match("(a+)+b", 1000 * "a")
     if value == "deadly once" and not (folder / "died").exists():
         (folder / "died").touch()
         os._exit(1)
     return value.upper()
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def workers(cluster) -> Iterator[Workers]:
-    """On a scheduler that was running before, and that goes on running."""
-    with Workers(cluster.scheduler_address) as workers:
+@pytest.fixture(scope="module", params=["workers of our own", "a running scheduler"])
+def workers(request) -> Iterator[Workers]:
+    own = request.param == "workers of our own"
+    with Workers(None if own else request.getfixturevalue("scheduler")) as workers:
         yield workers
 
 
-def outcomes(workers: Workers, folder: Path, *values: str) -> dict[str, str | Failure]:
-    found = list(workers.measure(work, {value: (value, folder) for value in values}))
+def outcomes(workers: Workers, folder: Path, *values: str, time_limit: float = math.inf) -> dict[str, str | Failure]:
+    found = list(workers.measure(work, {value: (value, folder) for value in values}, time_limit))
     assert len(found) == len(values), "one outcome for each"
     return dict(found)
 
 
 def left_of(started: set[psutil.Process]) -> list[psutil.Process]:
     """Those that do not end; multiprocessing keeps one for itself, which ends with the interpreter."""
-    _, alive = psutil.wait_procs(started, timeout=20)
-    return [process for process in alive if "resource_tracker" not in " ".join(process.cmdline())]
+    ours = [process for process in started if process.is_running() and "resource_tracker" not in str(process.cmdline())]
+    return psutil.wait_procs(ours, timeout=20)[1]
 
 
 def test_errors_become_failures_and_the_others_come_through(workers, tmp_path):
@@ -68,7 +75,7 @@ def test_errors_become_failures_and_the_others_come_through(workers, tmp_path):
 def test_a_segment_that_kills_its_worker_fails_and_its_neighbours_come_through(workers, tmp_path):
     found = outcomes(workers, tmp_path, "a", "deadly", "b", "c", "d", "e", "f")
     failure = found.pop("deadly")
-    assert failure == Failure("worker_died", "the worker that measured this segment died 2 times")
+    assert failure == Failure("crash", "the worker that measured this segment died 2 times")
     assert found == {value: value.upper() for value in "abcdef"}
 
 
@@ -77,19 +84,46 @@ def test_a_segment_whose_worker_died_once_is_tried_again(workers, tmp_path):
     assert (tmp_path / "died").exists()
 
 
+@pytest.mark.parametrize("value", ["endless", "endless, and keeps Python for itself"])
+def test_a_segment_that_never_ends_is_ended_and_its_neighbours_come_through(workers, tmp_path, value):
+    found = outcomes(workers, tmp_path, "a", value, "b", "c", "d", "e", "f", time_limit=2.0)
+    assert found.pop(value) == Failure("timeout", "this segment was not measured within 2 s")
+    assert found == {value: value.upper() for value in "abcdef"}
+
+
 def test_a_missing_model_file_is_nobodys_segment(workers, tmp_path):
-    found = []
     with pytest.raises(AssetError, match="no model file"):
-        for key, _ in workers.measure(work, {value: (value, tmp_path) for value in ("a", "b", "c", "d", "unfetched")}):
-            found.append(key)
-    assert {"a", "b", "c"} <= set(found), "what was measured before is not lost"
+        outcomes(workers, tmp_path, "a", "b", "c", "d", "unfetched")
+    assert outcomes(workers, tmp_path, "a", "b") == {"a": "A", "b": "B"}, "and it ends no worker"
 
 
-def test_a_scheduler_that_was_running_before_is_left_running(cluster, tmp_path):
-    with Workers(cluster.scheduler_address) as workers:
+def test_a_scheduler_that_was_running_before_is_left_running(scheduler, tmp_path):
+    with Workers(scheduler) as workers:
         assert outcomes(workers, tmp_path, "a") == {"a": "A"}
-    with Workers(cluster.scheduler_address) as workers:
+    with Workers(scheduler) as workers:
         assert outcomes(workers, tmp_path, "b") == {"b": "B"}
+
+
+def test_a_scheduler_that_is_killed_is_a_sentence_and_what_was_measured_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers_module, "ANSWER_SECONDS", 5.0)
+    found = []
+    with (
+        dask_processes(tmp_path) as (address, (scheduler, *_)),
+        Workers(address) as workers,
+        pytest.raises(WorkersError, match=f"the Dask scheduler at {address} is gone"),
+    ):
+        for outcome in workers.measure(work, {value: (value, tmp_path) for value in ("a", "b", "endless")}):
+            found.append(outcome)
+            if len(found) == 2:
+                scheduler.kill()
+    assert dict(found) == {"a": "A", "b": "B"}
+
+
+def test_a_scheduler_without_workers_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers_module, "PATIENCE", 2.0)
+    with LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
+        with Workers(cluster.scheduler_address) as workers, pytest.raises(WorkersError, match="start some there"):
+            outcomes(workers, tmp_path, "a")
 
 
 def test_workers_of_our_own_start_when_needed_and_end_with_us(tmp_path):
@@ -108,3 +142,55 @@ def test_workers_end_with_us_when_we_fail(tmp_path):
     with pytest.raises(AssetError), Workers() as workers:
         outcomes(workers, tmp_path, "unfetched")
     assert not left_of(set(psutil.Process().children(recursive=True)) - before)
+
+
+MEASURING = """
+import sys
+from pathlib import Path
+from tasks.workers import Workers
+from tests.tasks.test_workers import work
+
+if __name__ == "__main__":
+    with Workers() as workers:
+        for _ in workers.measure(work, {value: (value, Path()) for value in ("a", sys.argv[1])}):
+            print(flush=True)
+"""
+
+
+@pytest.mark.parametrize("value", ["endless", "endless, and keeps Python for itself"])
+def test_workers_end_with_us_when_we_are_killed(tmp_path, value):
+    (tmp_path / "measuring.py").write_text(MEASURING)
+    process = subprocess.Popen(
+        [sys.executable, "measuring.py", value],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > 1
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+
+
+@given(st.integers(0, 60), st.integers(1, 8), st.randoms())
+def test_runs_give_every_key_once_and_neighbours_to_one_worker(count, worker_count, chance):
+    keys = [f"{number:02}" for number in range(count)]
+    runs, given_to = Runs(keys), {worker: [] for worker in range(worker_count)}
+    while runs:
+        worker = chance.randrange(worker_count)
+        if (key := runs.next(worker)) is not None:
+            given_to[worker].append(key)
+    assert sorted(sum(given_to.values(), [])) == keys
+    assert all(runs.next(worker) is None for worker in given_to)
+    jumps = sum(int(b) != int(a) + 1 for run in given_to.values() for a, b in zip(run, run[1:], strict=False))
+    assert jumps <= worker_count * (count.bit_length() + 1)
+
+
+def test_a_key_that_is_added_again_comes_after_those_of_the_same_worker():
+    runs = Runs("abc")
+    assert runs.next("one") == "a"
+    runs.add("a")
+    assert [runs.next("one") for _ in range(4)] == ["b", "c", "a", None]

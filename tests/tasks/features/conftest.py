@@ -16,8 +16,8 @@ def record(tmp_path: Path) -> Recorder:
     """A function that writes a recording and returns its path.
 
     ``pictures``: RGB uint8 [height, width, 3] each, shown from ``times`` (seconds; evenly at 25 a second by default).
-    ``key_interval``: at most so many pictures from one key frame to the next. ``sound``: float32 [samples] mono at
-    ``rate``, written to as many ``channels``.
+    ``key_interval``: at most so many pictures from one key frame to the next. ``pixels``: their format. ``sound``:
+    float32 [samples] mono at ``rate``, written to as many ``channels``. ``options`` are the container's.
     """
 
     def write(
@@ -30,10 +30,11 @@ def record(tmp_path: Path) -> Recorder:
         codecs: tuple[str, str] = ("libx264", "aac"),
         options: dict[str, str] | None = None,
         key_interval: int = 24,
+        pixels: str = "yuv420p",
     ) -> Path:
         path = tmp_path / name
         with av.open(str(path), "w", options=options or {}) as container:
-            video = _video_stream(container, codecs[0], pictures, key_interval) if len(pictures) else None
+            video = _video_stream(container, codecs[0], pictures, key_interval, pixels) if len(pictures) else None
             audio = container.add_stream(codecs[1], rate=rate, layout=channels) if sound is not None else None
             if video:
                 for packet in _encoded(video, _video_frames(pictures, times)):
@@ -46,15 +47,17 @@ def record(tmp_path: Path) -> Recorder:
     return write
 
 
-def _video_stream(container, codec: str, pictures: Sequence[np.ndarray], key_interval: int):
+def _video_stream(container, codec: str, pictures: Sequence[np.ndarray], key_interval: int, pixels: str):
     stream = container.add_stream(codec, rate=25)
     stream.height, stream.width = pictures[0].shape[:2]
-    stream.pix_fmt = "yuv420p"
-    stream.time_base = stream.codec_context.time_base = Fraction(1, 1000) if codec == "libx264" else Fraction(1, 25)
+    stream.pix_fmt = pixels
+    stream.time_base = stream.codec_context.time_base = Fraction(1, 25) if codec == "mpeg4" else Fraction(1, 1000)
     if codec == "mpeg4":
         stream.bit_rate = 5_000_000
     if codec == "libx264":
         stream.options = {"crf": "12", "g": str(key_interval), "bf": "2", "preset": "veryfast"}
+    if codec == "libx265":
+        stream.options = {"crf": "5", "x265-params": "log-level=none"}
     return stream
 
 
@@ -69,8 +72,8 @@ def _video_frames(pictures: Sequence[np.ndarray], times: Sequence[float] | None)
 def _sound_frames(sound: np.ndarray, rate: int, channels: str):
     count = len(av.AudioLayout(channels).channels)
     for first in range(0, len(sound), 1024):
-        block = np.tile(sound[first : first + 1024].astype(np.float32), (count, 1))
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=channels)
+        block = sound[first : first + 1024].astype(np.float32).repeat(count)
+        frame = av.AudioFrame.from_ndarray(block[None], format="flt", layout=channels)
         frame.sample_rate, frame.pts, frame.time_base = rate, first, Fraction(1, rate)
         yield frame
 

@@ -1,14 +1,19 @@
 """Pictures and sound come at their own times, and what is no good recording is refused with a reason."""
 
 import os
+import random
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tasks.features import media
+from tasks.features import media, recording
 from tasks.features.media import MediaError
 
 
@@ -86,6 +91,60 @@ def test_variable_frame_rate_is_read_by_timestamps(record, grays):
     assert numbers(pictures) == list(range(6))
 
 
+@pytest.mark.parametrize("rate", [60, 15, 1, Fraction(24_000, 1001)])
+def test_any_frame_rate_is_read_by_timestamps(record, grays, rate):
+    clip = record(pictures=grays[:40], times=[float(i / rate) for i in range(40)])
+    times, pictures = zip(*media.frames(clip), strict=True)
+    np.testing.assert_allclose(times, [float(i / rate) for i in range(40)], atol=1e-3)
+    assert numbers(pictures) == list(range(40))
+    part = media.frames(clip, float(20.5 / rate), float(30.5 / rate))
+    assert numbers(picture for _, picture in part) == list(range(21, 31))
+
+
+def test_rare_pictures_are_found_however_far_they_are_reordered(record, grays):
+    """At one picture a second, decoding order runs seconds ahead of that of presentation."""
+    clip = record(pictures=grays, times=list(range(75)), key_interval=10)
+    for start in range(75):
+        assert numbers(picture for _, picture in media.frames(clip, start, start + 0.5)) == [start]
+
+
+def test_repeated_timestamps_leave_rising_times(record, grays, tmp_path):
+    clip, path = record(pictures=grays[:8], codecs=("mpeg4", "aac")), tmp_path / "repeated.mkv"
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet, time in zip(source.demux(), (0, 40, 40, 40, 160, 200, 240, 240), strict=False):
+            packet.stream, packet.time_base, packet.pts, packet.dts = copy, Fraction(1, 1000), time, time
+            target.mux(packet)
+    times, pictures = zip(*media.frames(path), strict=True)
+    np.testing.assert_allclose(times, [0, 0.04, 0.16, 0.2, 0.24], atol=1e-3)
+    assert numbers(pictures) == [0, 1, 4, 5, 6]
+
+
+def test_timestamps_may_begin_below_zero(record, grays):
+    times = [i / 25 - 0.4 for i in range(25)]
+    clip = record(
+        "clip.mkv", pictures=grays[:25], times=times, codecs=("mpeg4", "aac"), options={"avoid_negative_ts": "disabled"}
+    )
+    with av.open(str(clip)) as container:
+        assert container.start_time < 0
+    times, pictures = zip(*media.frames(clip), strict=True)
+    np.testing.assert_allclose(times, np.arange(25) / 25, atol=1e-3)
+    assert numbers(pictures) == list(range(25))
+
+
+def test_a_recording_of_one_picture_is_one_picture(record, grays):
+    ((time, picture),) = media.frames(record(pictures=grays[5:6]))
+    assert time == 0 and numbers([picture]) == [5]
+
+
+def test_a_segment_of_ten_milliseconds_has_what_begins_in_it(record, grays, tone):
+    clip = record(pictures=grays, sound=tone)
+    ((time, picture),) = media.frames(clip, 0.995, 1.005)
+    assert abs(time - 0.005) < 1e-3 and numbers([picture]) == [25]
+    assert reason(media.frames, clip, 1.005, 1.015) == "bad_interval"
+    assert len(media.waveform(clip, 1.005, 1.015)) == 160
+
+
 def test_time_zero_is_that_of_a_player_where_timestamps_begin_later(record, grays, tone):
     clip = record("clip.mkv", pictures=grays[:25], times=[5 + i / 25 for i in range(25)])
     times, _ = zip(*media.frames(clip), strict=True)
@@ -100,6 +159,105 @@ def test_fewer_pictures_a_second_are_spread_evenly(record, grays):
     assert np.all(np.diff(times) >= 0.04)
 
 
+def decoded(monkeypatch) -> list[float]:
+    """The times of all pictures that are decoded from here on, as they are decoded."""
+    times, original = [], recording.Reader._decoded
+
+    def counting(reader):
+        for time, frame in original(reader):
+            times.append(time)
+            yield time, frame
+
+    monkeypatch.setattr(recording.Reader, "_decoded", counting)
+    return times
+
+
+@pytest.mark.parametrize("key_interval", [10, 250])
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
+def test_the_segments_of_a_video_decode_each_picture_once(record, grays, monkeypatch, name, key_interval):
+    clip = record(name, pictures=grays, key_interval=key_interval)
+    times = decoded(monkeypatch)
+    shown = [numbers(p for _, p in media.frames(clip, max(0, n / 5 - 0.01), n / 5 + 0.19)) for n in range(15)]
+    assert shown == [list(range(5 * n, 5 * n + 5)) for n in range(15)]
+    assert len(times) == len(set(times)) == 75
+
+
+def test_what_lies_between_segments_is_skipped_where_a_key_frame_allows(record, grays, monkeypatch):
+    clip = record(pictures=[*grays, *grays, *grays], key_interval=25)
+    times = decoded(monkeypatch)
+    assert numbers(p for _, p in media.frames(clip, 0, 0.4)) == list(range(10))
+    assert numbers(p for _, p in media.frames(clip, 8.0, 8.4)) == list(range(50, 60))
+    assert len(times) == len(set(times)) < 60, "10 pictures, one ahead, and from the last key frame a second before"
+
+
+@pytest.fixture(scope="module")
+def long_groups(tmp_path_factory) -> Path:
+    """10 s of noise on gray with a key frame every 4 s."""
+    path = tmp_path_factory.mktemp("long") / "clip.mp4"
+    noise = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "100", "bf": "3", "sc_threshold": "0"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for _ in range(250):
+            picture = noise.integers(0, 255, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 97), st.integers(1, 30)), min_size=1, max_size=6))
+def test_what_was_read_before_changes_no_picture(long_groups, tenths):
+    """In whatever order, with gaps or overlapping."""
+    whole = list(media.frames(long_groups))
+    for first, length in tenths:
+        start, end = first / 10, min(first + length, 100) / 10
+        expected = [(time - start, picture) for time, picture in whole if start <= time < end]
+        found = list(media.frames(long_groups, start, end))
+        assert len(found) == len(expected)
+        assert all(abs(a - b) < 1e-9 and np.array_equal(p, q) for (a, p), (b, q) in zip(found, expected, strict=True))
+
+
+def test_a_segment_that_is_not_read_to_its_end_spoils_no_other(long_groups):
+    next(media.frames(long_groups, 1.0, 2.0))
+    assert len(list(media.frames(long_groups, 1.0, 2.0))) == 25
+
+
+def test_another_file_in_the_place_of_one_that_was_read_is_seen(record, grays):
+    clip = record("clip.mp4", pictures=grays)
+    assert numbers(p for _, p in media.frames(clip, 0, 0.4)) == list(range(10))
+    os.replace(record("other.mp4", pictures=grays[::-1]), clip)
+    assert numbers(p for _, p in media.frames(clip, 0.4, 0.8)) == list(range(64, 54, -1))
+
+
+def test_damage_is_of_the_segments_up_to_the_next_key_frame(record, grays):
+    noise = np.random.default_rng(0).integers(0, 20, (75, *grays[0].shape), np.uint8)
+    clip = record(pictures=list(grays + noise), key_interval=25)
+    with av.open(str(clip)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        place, size = packets[8].pos, packets[8].size
+    content = bytearray(clip.read_bytes())
+    content[place : place + 4] = struct.pack(">I", 2 * size)  # a unit longer than its packet
+    clip.write_bytes(content)
+    segments = [(0.0, 0.2), (0.2, 0.6), (0.6, 1.0), (1.0, 2.0), (2.0, 3.0)]
+
+    def outcomes(order):
+        return {segment: outcome(clip, *segment) for segment in order}
+
+    in_turn = outcomes(segments)
+    assert list(in_turn.values()) == ["", "unreadable", "unreadable", "", ""]
+    assert outcomes(segments[::-1]) == in_turn
+
+
+def outcome(clip: Path, start: float, end: float) -> str:
+    """The reason why there are no good pictures, if so."""
+    try:
+        list(media.frames(clip, start, end))
+    except MediaError as error:
+        return error.reason
+    return ""
+
+
 def test_rows_are_contiguous_at_a_width_that_ffmpeg_pads(record):
     picture = np.zeros((48, 360, 3), np.uint8)
     picture[:, 180:] = 200
@@ -107,6 +265,22 @@ def test_rows_are_contiguous_at_a_width_that_ffmpeg_pads(record):
     for _, rgb in media.frames(clip):
         assert rgb.flags.c_contiguous
         assert rgb[:, :170].max() < 30 and rgb[:, 190:].min() > 170
+
+
+def test_odd_sizes_are_kept(record):
+    picture = np.zeros((49, 61, 3), np.uint8)
+    picture[:, 30:] = 200
+    for _, rgb in media.frames(record(pictures=[picture] * 3, codecs=("mpeg4", "aac"))):
+        assert rgb.shape == (49, 61, 3) and rgb[:, :25].max() < 30 and rgb[:, 35:].min() > 170
+
+
+@pytest.mark.skipif("libx265" not in av.codecs_available, reason="no HEVC encoder to make the recording")
+def test_ten_bits_of_hevc_become_eight(record, grays):
+    clip = record(pictures=grays[:25], codecs=("libx265", "aac"), pixels="yuv420p10le")
+    with av.open(str(clip)) as container:
+        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p10le"
+    means = [picture.mean() for _, picture in media.frames(clip)]
+    np.testing.assert_allclose(means, [gray.mean() for gray in grays[:25]], atol=4)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +303,9 @@ def test_a_recording_made_on_its_side_is_turned_upright(record, matrix, turns):
     assert rgb.shape == upright.shape and np.abs(rgb.astype(int) - upright).mean() < 10
 
 
-@pytest.mark.parametrize("rate, channels", [(44_100, "stereo"), (8_000, "mono"), (96_000, "mono"), (48_000, "5.1")])
+@pytest.mark.parametrize(
+    "rate, channels", [(44_100, "stereo"), (8_000, "mono"), (96_000, "mono"), (48_000, "5.1"), (48_000, "7.1")]
+)
 def test_any_rate_and_layout_becomes_16_khz_mono(record, rate, channels):
     original = (0.2 * np.sin(2 * np.pi * 220 * np.arange(2 * rate) / rate)).astype(np.float32)
     sound = media.waveform(record("clip.wav", sound=original, rate=rate, channels=channels, codecs=("", "pcm_s16le")))
@@ -235,6 +411,40 @@ def test_a_missing_stream_is_named(record, grays, tone):
     assert reason(media.frames, record("radio.mp4", sound=tone)) == "no_video"
 
 
+def test_a_cover_picture_is_no_video(record, tone, grays, tmp_path):
+    sound, path = record("sound.mp4", sound=tone), tmp_path / "cover.mp4"
+    with av.open(str(sound)) as source, av.open(str(path), "w") as target:
+        copy = target.add_stream_from_template(source.streams.audio[0])
+        cover = target.add_stream("mjpeg", rate=1)
+        cover.height, cover.width, cover.pix_fmt, cover.disposition = 64, 72, "yuvj420p", Disposition.attached_pic
+        target.mux(cover.encode(av.VideoFrame.from_ndarray(grays[0], format="rgb24")))
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 1
+    assert reason(media.frames, path) == "no_video"
+    assert abs(len(media.waveform(path)) / 16_000 - 3) < 0.05
+
+
+def test_subtitles_are_passed_over(record, grays, tmp_path):
+    clip, path = record(pictures=grays[:25]), tmp_path / "subtitled.mkv"
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        text = target.add_mux_stream("subrip")
+        copy = target.add_stream_from_template(source.streams.video[0])
+        line = av.Packet(b"What a film!")
+        line.stream, line.pts, line.dts, line.duration, line.time_base = text, 0, 0, 900, Fraction(1, 1000)
+        target.mux(line)
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    with av.open(str(path)) as container:
+        assert [stream.type for stream in container.streams] == ["subtitle", "video"]
+    assert numbers(picture for _, picture in media.frames(path)) == list(range(25))
+
+
 @pytest.mark.parametrize("start, end", [(-1, 2), (2, 2), (2, 1), (float("nan"), 1), (3.5, float("inf")), (1, 9)])
 def test_an_interval_must_lie_in_the_recording(record, grays, tone, start, end):
     clip = record(pictures=grays, sound=tone)
@@ -243,17 +453,54 @@ def test_an_interval_must_lie_in_the_recording(record, grays, tone, start, end):
 
 
 def test_a_segment_may_not_be_endless(record, grays, monkeypatch):
-    monkeypatch.setattr(media, "LONGEST_SEGMENT", 2.0)
+    monkeypatch.setattr(recording, "LONGEST_SEGMENT", 2.0)
     clip = record(pictures=grays)
     assert reason(media.frames, clip) == "too_long"
     assert len(list(media.frames(clip, 0.5, 2.0))) > 30
 
 
+def test_an_endless_segment_is_found_where_the_file_does_not_say_how_long_it_is(record, grays, tone, monkeypatch):
+    clip = record("clip.mkv", pictures=grays, sound=tone, options={"live": "1"})
+    with av.open(str(clip)) as container:
+        assert container.duration is None
+    assert len(list(media.frames(clip))) == 75
+    monkeypatch.setattr(recording, "LONGEST_SEGMENT", 2.0)
+    assert reason(media.frames, clip) == reason(media.waveform, clip) == "too_long"
+
+
+def test_a_segment_may_end_a_little_after_its_recording(record, grays, tone):
+    clip = record(pictures=grays, sound=tone)
+    assert len(list(media.frames(clip, 2.0, 3.4))) == 25
+    assert len(media.waveform(clip, 2.0, 3.4)) <= 1.1 * 16_000
+    assert reason(media.frames, clip, 2.0, 3.8) == "bad_interval"
+
+
 def test_pictures_may_not_be_too_large(record, grays, monkeypatch):
-    monkeypatch.setattr(media, "LARGEST_PICTURE", 1000)
+    monkeypatch.setattr(recording, "LARGEST_PICTURE", 1000)
     assert reason(media.frames, record(pictures=grays)) == "too_large"
 
 
 def test_an_error_says_which_file(tmp_path: Path):
     with pytest.raises(MediaError, match="absent.mp4"):
         media.probe(tmp_path / "absent.mp4")
+
+
+def test_300_damaged_copies_of_a_clip_are_read_or_refused(record, grays, tone):
+    """Bytes anywhere in the file are changed. Nothing but a MediaError comes of it, and no endless reading."""
+    good = record(pictures=grays[:8], sound=tone[:14_112])
+    content, damaged, chance = good.read_bytes(), good.with_name("damaged.mp4"), random.Random(0)
+    found = set()
+    for _ in range(300):
+        changed = bytearray(content)
+        for _ in range(chance.choice((1, 4, 16))):
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+        damaged.write_bytes(changed)
+        for read in (media.frames, media.waveform):
+            try:
+                for _, picture in read(damaged) if read is media.frames else ():
+                    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+                assert read is media.frames or np.isfinite(read(damaged)).all()
+                found.add("read")
+            except MediaError as error:
+                found.add(error.reason)
+    assert {"read", "unreadable", "truncated"} <= found

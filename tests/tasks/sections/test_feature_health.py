@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.dataset_tables import segment_means
 from tasks.features import audio, vision
 from tasks.sections.feature_health import (
     BINS,
@@ -18,7 +19,6 @@ from tasks.sections.feature_health import (
     correlation,
     health_section,
     recovered,
-    segment_means,
     segments_of_several_faces,
 )
 from tests.tasks.labelled_data import labelled_data, unaligned_data
