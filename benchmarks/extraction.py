@@ -27,7 +27,7 @@ from benchmarks.warm_pipeline import WARM_UP, cpu_seconds, pinned, warm_run
 from tasks.align import POCKETSPHINX, aligner_named
 from tasks.extract import modality
 from tasks.features import media, words
-from tasks.ingest import read_segments
+from tasks.ingest import read_raw
 from tasks.sample import build
 
 EVERY_PICTURE = 1000.0
@@ -61,7 +61,7 @@ def corpus(options: argparse.Namespace) -> Path:
 def floor(options: argparse.Namespace) -> None:
     """CPU time of each step beside that of the bare loop that does the same."""
     raw = corpus(options)
-    segments = read_segments(raw)
+    segments = read_raw(raw)[0]
     warm, measured = segments[:WARM_UP], segments[WARM_UP:]
     seconds = sum(len(media.waveform(raw / s.media)) / media.SAMPLE_RATE for s in measured)
     with pinned(1):
@@ -87,7 +87,7 @@ def floor(options: argparse.Namespace) -> None:
 def two_workers(options: argparse.Namespace) -> None:
     """Wall time of one worker beside that of two; nothing else should run."""
     raw = corpus(options)
-    segments = read_segments(raw)
+    segments = read_raw(raw)[0]
     taken = {}
     for cores in (1, 2):
         with warm_run(options.home / f"workers-{cores}", raw, segments, cores) as run:
@@ -103,7 +103,7 @@ def peer(options: argparse.Namespace) -> None:
         print("skipped: name the Python that MMSA-FET is installed in (--fet)")
         return
     raw = corpus(options)
-    segments = read_segments(raw)[: options.peer_clips + WARM_UP]
+    segments = read_raw(raw)[0][: options.peer_clips + WARM_UP]
     clips = [raw / segment.media for segment in segments]
     seconds = sum(len(media.waveform(clip)) / media.SAMPLE_RATE for clip in clips[WARM_UP:])
     for name, rate in (("15 pictures a second", 15.0), ("every picture", EVERY_PICTURE)):
@@ -117,7 +117,7 @@ def peer(options: argparse.Namespace) -> None:
 def alignment(options: argparse.Namespace) -> None:
     """How far forced boundaries lie from the true ones."""
     raw = corpus(options)
-    clips = [(raw / s.media, s.given_words) for s in read_segments(raw)]
+    clips = [(raw / s.media, s.given_words) for s in read_raw(raw)[0]]
     sets = {"sample corpus": clips}
     if options.grid:
         sets["GRID"] = [

@@ -18,7 +18,7 @@ from storage.schema import Frames, fingerprint
 from storage.segments import Segment
 from tasks.extract import COMMIT_SECONDS
 from tasks.features import media
-from tasks.ingest import read_segments
+from tasks.ingest import read_raw
 from tasks.pack import pack
 
 SECONDS = 0.5
@@ -66,7 +66,7 @@ def commits(home: Path) -> None:
 
 def cut_up(raw: Path, folder: Path, count: int) -> list[Segment]:
     """So many stretches of the corpus, each said to be a segment of a full video, with a text of its own."""
-    clips = [raw / segment.media for segment in read_segments(raw)]
+    clips = [raw / segment.media for segment in read_raw(raw)[0]]
     long = [clip for clip in clips if media.probe(clip).duration > 2.0]
     (folder / "Raw").mkdir(parents=True, exist_ok=True)
     for number, clip in enumerate(long):
@@ -76,7 +76,7 @@ def cut_up(raw: Path, folder: Path, count: int) -> list[Segment]:
         start = 0.3 + (number // len(long)) * 0.9 * len(long) / count
         lines.append(f"{number % len(long)},{number},well number {number},{start:.4f},{start + SECONDS:.4f}")
     (folder / "label.csv").write_text("\n".join(lines))
-    return read_segments(folder, folder / "inventory.json")
+    return read_raw(folder, folder / "inventory.json")[0]
 
 
 def resident() -> float:
