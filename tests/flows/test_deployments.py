@@ -63,7 +63,7 @@ def test_a_run_has_another_deployment_train(api, finished, tmp_path):
         try:
             page = dmd(home.parameters(train_with="dmd/train", models=["lf-lstm"], seeds=[1]))
         finally:
-            worker.terminate()
+            worker.kill()  # its only run has ended
     assert "lf-lstm" in page.read_text(encoding="utf-8")
     assert len(home.results) == len(finished.results) + 1
     runs = requests.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}, timeout=10).json()
