@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import string
 import subprocess
 import sys
@@ -19,6 +20,11 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 SEGMENTS, SEED = 12, 0
 """Of the sample corpus that tests share: three videos, one a split."""
+
+
+def pytest_configure() -> None:
+    """Started in the background, this process is deaf to Ctrl-C, and so would be what the tests start and interrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
