@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.bare_loops import bare_loops
 from benchmarks.fet import fet_seconds
-from benchmarks.many_segments import commits, many
+from benchmarks.many_segments import commits, many, unchanged
 from benchmarks.warm_pipeline import WARM_UP, cpu_seconds, pinned, warm_run
 from tasks.align import POCKETSPHINX, aligner_named
 from tasks.extract import modality
@@ -137,8 +137,9 @@ def alignment(options: argparse.Namespace) -> None:
 
 def many_segments(options: argparse.Namespace) -> None:
     """Memory over many short segments, a run that finds all of them done, commits and packing."""
-    many(corpus(options), options.home, options.many)
+    unchanged(corpus(options), options.home, options.many)
     commits(options.home)
+    many(corpus(options), options.home, options.many)
 
 
 if __name__ == "__main__":
