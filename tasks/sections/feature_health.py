@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,8 @@ def recovered(data: AlignedDataset, truth: Path) -> list[dict[str, Any]]:
     pairs = []
     for signal, what, key in MADE_TO_SHOW:
         if key in measured:
-            shown = np.array([float(rows[segment][signal]) for segment in data.ids])
+            known = (rows.get(segment, {}).get(signal, math.nan) for segment in data.ids)  # videos may have come since
+            shown = np.array([float(value) for value in known])
             (found,) = correlation(measured[key][:, None], shown)
             pairs.append({"signal": signal, "what": what, "column": " ".join(key).strip(), "correlation": found})
     return pairs

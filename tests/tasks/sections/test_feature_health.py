@@ -118,7 +118,8 @@ def test_what_was_made_to_show_is_found_again(tmp_path: Path):
     with (tmp_path / "truth.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("video_id", "clip_id", "label", "words", "face", "voice"))
-        table.writerows((*name.split("$_$"), 0, 0, face[row], face[row]) for row, name in enumerate(data.ids))
+        known = list(enumerate(data.ids))[:-1]  # the last has come since
+        table.writerows((*name.split("$_$"), 0, 0, face[row], face[row]) for row, name in known)
     pairs = {pair["what"]: pair for pair in recovered(data, tmp_path / "truth.csv")}
     assert pairs["smile"]["correlation"] == pytest.approx(1) and pairs["smile"]["column"] == "vision AU12"
     assert abs(pairs["raised brows"]["correlation"]) < 0.6
