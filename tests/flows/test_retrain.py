@@ -95,7 +95,7 @@ def test_a_new_video_is_all_that_is_extracted_and_the_rule_decides(home, tmp_pat
     assert run(home).is_completed()
 
     now = {step.name: len(home.store.done(step.name, step.fingerprint)) - done[step.name] for step in home.steps()}
-    assert now == {"words": NEW_CLIPS, "vision": NEW_CLIPS, "audio": NEW_CLIPS, "glove": 0, "bert": 0}
+    assert now == {"words": NEW_CLIPS, "vision": NEW_CLIPS, "audio": NEW_CLIPS, "glove": 0, "bert": 0, "pieces": 0}
     published = home.store.published()
     assert len(home.store.aligned(published.fingerprint).ids) == SEGMENTS + NEW_CLIPS
 
