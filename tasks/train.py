@@ -165,6 +165,7 @@ def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -
     with SummaryWriter(job.folder / "tensorboard") as board:
 
         def record(epoch: Mapping[str, Any]) -> None:
+            """Draw what is in the epoch's record, a list entry by entry."""
             board.add_scalar("valid/error", epoch["valid_error"], epoch["epoch"])
             board.add_scalar("learning_rate", epoch["learning_rate"], epoch["epoch"])
             for name, value in epoch["train"].items():

@@ -50,6 +50,7 @@ class _Unpickler(pickle.Unpickler):
         self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
+        """What stands in for a name that the pickle asks for. Raises StoreError for any that is not on the list."""
         stand_in = STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
         if stand_in is None:
             raise StoreError(
@@ -86,6 +87,7 @@ class _Type(_StandIn):
         self.numpy = self.numpy.newbyteorder(order)
 
     def array(self, content: object, shape: Sequence[int], fortran: bool) -> np.ndarray:
+        """The array of this type that the content fills exactly. Raises UnpicklingError where it does not."""
         if not all(isinstance(size, int) and size >= 0 for size in shape):
             raise pickle.UnpicklingError("an array has no whole numbers for a shape")
         count = math.prod(shape)

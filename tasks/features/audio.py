@@ -87,10 +87,7 @@ class Acoustics:
 
     def measure(self, path: Path, start: float = 0.0, end: float = math.inf) -> Frames:
         """Frames [F, 74] at their centres; every one is measured. Raises ``MediaError`` (``silent``, ...)."""
-        samples = media.waveform(path, start, end)
-        if media.is_silent(samples):
-            raise media.MediaError("silent", f"The sound of {path} between {start:g} and {end:g} s is silence.")
-        return self.of_waveform(samples)
+        return self.of_waveform(media.audible_waveform(path, start, end))
 
     def of_waveform(self, samples: np.ndarray) -> Frames:
         """Frames of float32 [samples] at 16 kHz; the first is centred on the first sample."""

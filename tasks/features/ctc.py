@@ -37,6 +37,7 @@ class CtcAligner:
     model: str
 
     def recipe(self) -> dict:
+        """What the words depend on. Raises AssetError without the model."""
         _symbols(self.model)  # what is no such model is refused before it is given to any worker
         return {
             "code": 1,

@@ -22,7 +22,7 @@ from tasks.features.recording import (
     video_stream,
 )
 
-__all__ = ["MediaError", "Probe", "SegmentError", "frames", "is_silent", "probe", "waveform"]
+__all__ = ["MediaError", "Probe", "SegmentError", "audible_waveform", "frames", "is_silent", "probe", "waveform"]
 
 SAMPLE_RATE = 16_000
 """Hertz of every waveform."""
@@ -107,6 +107,14 @@ def waveform(path: Path, start: float = 0.0, end: float = math.inf) -> np.ndarra
         first = round(time * SAMPLE_RATE)
         run = run[max(0, -first) :][: max(0, len(samples) - max(0, first))]
         samples[max(0, first) : max(0, first) + len(run)] = run
+    return samples
+
+
+def audible_waveform(path: Path, start: float = 0.0, end: float = math.inf) -> np.ndarray:
+    """The waveform, of sound that is not silence. Raises ``MediaError`` (``silent``, ...)."""
+    samples = waveform(path, start, end)
+    if is_silent(samples):
+        raise MediaError("silent", f"The sound of {path} between {start:g} and {end:g} s is silence.")
     return samples
 
 

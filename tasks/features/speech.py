@@ -36,6 +36,7 @@ class SpeechEncoder:
         return tuple(f"hidden{i}" for i in range(_config(self.encoder)["hidden_size"]))
 
     def recipe(self) -> dict:
+        """What the frames depend on. Raises AssetError without the model."""
         return {
             "encoder": self.encoder,
             "code": 1,
@@ -47,10 +48,7 @@ class SpeechEncoder:
 
     def measure(self, path: Path, start: float = 0.0, end: float = math.inf) -> Frames:
         """Frames [F, H] at their centres; every one is measured. Raises ``MediaError`` and ``AssetError``."""
-        samples = media.waveform(path, start, end)
-        if media.is_silent(samples):
-            raise media.MediaError("silent", f"The sound of {path} between {start:g} and {end:g} s is silence.")
-        return self.of_waveform(samples)
+        return self.of_waveform(media.audible_waveform(path, start, end))
 
     def of_waveform(self, samples: np.ndarray) -> Frames:
         """Frames of float32 [samples] at 16 kHz, as many as the network's convolutions have whole windows of."""

@@ -134,6 +134,7 @@ def _landmarker() -> Iterator:
     last = -1
 
     def detect(rgb: np.ndarray, time: float) -> list[float] | None:
+        """The row of the face that is followed, or None."""
         nonlocal last
         last = max(last + 1, round(time * 1000))
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=choice.picture(rgb, time))
