@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import subprocess
@@ -51,7 +52,8 @@ def followed(raw: Path, home: Path) -> Followed:
         time.sleep(POLL_SECONDS)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
-    tasks = {name: (start, end) for name, start, end in json.loads(record.read_text())}
+    ends = json.loads(record.read_text())
+    tasks = {name: (before, after) for (_, before), (name, after) in itertools.pairwise(ends)}
     return Followed(time.time() - began, _cpu_of_children() - before, tasks, memory)
 
 

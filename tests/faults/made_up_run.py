@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import re
 import shutil
 import struct
+import time
 import zlib
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,8 +25,6 @@ from unittest.mock import patch
 import av
 import numpy as np
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.sorting import TaskRunSort
 
 import flows.dmd
 import tasks.align
@@ -144,18 +145,27 @@ def main() -> None:
     parser.add_argument("--dask", help="address of a scheduler; by default workers start here")
     parser.add_argument("--stop-after", default="validate")
     parser.add_argument("--commit-seconds", type=float, default=tasks.extract.COMMIT_SECONDS)
-    parser.add_argument("--record", type=Path, help="file for name, beginning and end of each task, as JSON")
+    parser.add_argument("--record", type=Path, help="file for the name and the end of each task, as JSON")
     options = parser.parse_args()
     tasks.extract.COMMIT_SECONDS = options.commit_seconds
+    ends = Ends()
+    logging.getLogger("prefect.task_runs").addHandler(ends)
     with at_hand():
         dmd(parameters(options.raw, options.home, dask=options.dask, stop_after=options.stop_after))
-        if options.record:
-            with get_client(sync_client=True) as client:
-                runs = client.read_task_runs(sort=TaskRunSort.END_TIME_DESC)
-            done = [
-                (run.name.split("-")[0], run.start_time.timestamp(), run.end_time.timestamp()) for run in reversed(runs)
-            ]
-            options.record.write_text(json.dumps(done))
+    if options.record:
+        options.record.write_text(json.dumps(ends.seen))
+
+
+class Ends(logging.Handler):
+    """Name and time of the end of each task, as Prefect logs it; the next one begins then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = [("start", time.time())]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if found := re.search("Task run '([a-z ]+).*' - Finished", record.getMessage()):
+            self.seen.append((found[1], record.created))
 
 
 if __name__ == "__main__":
