@@ -25,6 +25,7 @@ from unittest.mock import patch
 import av
 import numpy as np
 from prefect import flow
+from prefect.logging.configuration import setup_logging
 
 import flows.dmd
 import tasks.align
@@ -149,6 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     tasks.extract.COMMIT_SECONDS = options.commit_seconds
     ends = Ends()
+    setup_logging()  # else Prefect does it later, and takes the handler away
     logging.getLogger("prefect.task_runs").addHandler(ends)
     with at_hand():
         dmd(parameters(options.raw, options.home, dask=options.dask, stop_after=options.stop_after))

