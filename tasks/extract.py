@@ -29,7 +29,7 @@ SEGMENT_SECONDS = 600.0
 """The longest that one segment is measured, the loading of models included: a decoder that hangs is ended then."""
 
 COMMIT_SECONDS = 5.0
-"""The most work, in seconds, that a killed run has to do again."""
+"""The most work, in seconds, that a killed run has to do again, beside the calls under way."""
 
 
 @dataclass(frozen=True)
