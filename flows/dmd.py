@@ -65,7 +65,10 @@ def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> 
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        dataset = pack(store, steps, run.aligned) if raw else import_features(store, run.features, run.text, run.folds)
+        if raw:
+            dataset = pack(store, steps, run.aligned)
+        else:
+            dataset = import_features(store, run.features, run.text, run.folds, run.errata, run.text_encoder)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         return DataSet(dataset, steps, verdict, publish(store, dataset) if verdict.passed else None)
 

@@ -132,7 +132,7 @@ class RawParameters(DataParameters):
         "video id.",
     )
     errata: bool = Field(
-        True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI (raw video)."
+        True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI."
     )
     dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")
     raw_on_workers: str | None = Field(
@@ -294,6 +294,14 @@ class ImportParameters(DataParameters):
 
     dataset: str = Field(pattern=DATASET, description="Name of the data set.")
     text: Literal["glove", "bert"] = Field("glove", description="What the text features are.")
+    errata: bool = Field(
+        True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI."
+    )
+    text_encoder: str | None = Field(
+        None,
+        description="Encoder whose word pieces the file's text_bert holds, by name on the hub or folder; by default "
+        "the field's bert-base-uncased.",
+    )
 
 
 class ExportParameters(DataParameters):

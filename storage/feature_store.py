@@ -126,15 +126,19 @@ class FeatureStore:
             if has(root, path):
                 ragged.forget_failures(root[path])
 
-    def write_aligned(self, recipe: dict, dataset: AlignedDataset) -> str:
-        """Commit a data set and return its recipe's fingerprint; nothing is committed where it is there already."""
+    def write_aligned(self, recipe: dict, dataset: AlignedDataset, source: Mapping[str, Any] | None = None) -> str:
+        """Commit a data set and return its recipe's fingerprint; nothing is committed where it is there already.
+
+        ``source`` (JSON-able) says of an imported data set what a report should tell of where it is from.
+        """
         fingerprint = schema.fingerprint(recipe)
         path = _aligned_path(fingerprint)
         for feature in dataset.features:
             _path(feature, fingerprint)
         with self._repository.commit(f"write {path}") as root:
             if not has(root, path):
-                aligned.create(create_group(root, path), dataset, {"recipe": recipe})
+                origin = json.dumps(source or {}, sort_keys=True)
+                aligned.create(create_group(root, path), dataset, {"recipe": recipe, "source": origin})
             elif root[path].attrs["sha256"] != aligned.digest(dataset):
                 raise StoreError("recipe_reused", f"{path} holds other data: a recipe must name all that goes into it")
         return fingerprint
@@ -146,6 +150,10 @@ class FeatureStore:
     def has_aligned(self, fingerprint: str) -> bool:
         """Whether this data set was written."""
         return self._repository.read(_aligned_path(fingerprint), "staging", lambda group: True, absent=False)
+
+    def aligned_source(self, fingerprint: str) -> dict[str, Any]:
+        """What is known of where an imported data set is from; empty where nobody said."""
+        return self._repository.read(_aligned_path(fingerprint), "staging", _read_source)
 
     def recipe(self, feature: str, fingerprint: str) -> dict:
         """What these results were made by; ``feature`` may be ``words`` or ``aligned``."""

@@ -48,7 +48,7 @@ def align(
         name="align words",
         done=done,
         arguments={
-            step.key(s): (Recording.of(s, raw), s.start, s.end, s.text.split())
+            step.key(s): (Recording.of_sound(s, raw), s.start, s.end, s.text.split())
             for s in segments
             if step.key(s) not in given
         },

@@ -193,14 +193,27 @@ def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -
 def trained_encoder(store: FeatureStore, published: Published, text: str) -> Path | None:
     """The folder of the encoder that made the data's word pieces, if these are the text; None for other text.
 
-    Raises TrainingError where the data have no pieces, or the encoder is not the one any more that made them.
+    Raises TrainingError where the data have no pieces, or the encoder is not the one any more that made them, and
+    AssetError where it cannot be had.
     """
     if text != PIECES:
         return None
-    features = store.recipe("aligned", published.fingerprint).get("features", {})  # an imported data set has none
-    if PIECES not in features:
-        raise TrainingError(f"the data set {published.tag} has no word pieces: extract it from raw video, then train")
-    made_by = store.recipe(PIECES, features[PIECES])
+    made_of = store.recipe("aligned", published.fingerprint)
+    pieces = store.aligned(published.fingerprint, at=published.snapshot).features.get(PIECES)
+    if pieces is None:
+        raise TrainingError(
+            f"the data set {published.tag} has no word pieces: extract it from raw video, or import a file with "
+            "text_bert, then train"
+        )
+    if encoder := made_of.get("text_encoder"):  # of an imported data set, which names it but does not know it
+        known = json.loads((model_folder(encoder) / "config.json").read_text("utf-8"))["vocab_size"]
+        if len(pieces) and pieces[:, 0].max() >= known:
+            raise TrainingError(
+                f"the text encoder {encoder} knows {known} word pieces, and {published.tag} has more: import it again "
+                "and name the encoder whose pieces they are (text_encoder)"
+            )
+        return model_folder(encoder)
+    made_by = store.recipe(PIECES, made_of["features"][PIECES])
     if model_sha256(made_by["encoder"]) != made_by["sha256"]:
         raise TrainingError(
             f"the text encoder {made_by['encoder']} has changed: extract the data set again, then train"

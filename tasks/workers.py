@@ -11,7 +11,7 @@ import queue
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,12 @@ from distributed.scheduler import KilledWorker
 from storage.schema import Failure
 from tasks.assets import AssetError
 from tasks.processes import die_with_parent
+
+CALL_SECONDS = 2.0
+"""For so long a worker goes on to the next segment within one call, because a call costs 10 ms of processor time."""
+
+CALL_SEGMENTS = 32
+"""The most segments of one call."""
 
 TRIES = 2
 """How often a segment may cost a worker its life before it is given up."""
@@ -36,6 +42,17 @@ PATIENCE = 120.0
 LOOK = 1.0
 """Seconds between two looks at which workers live."""
 
+LOCAL_CLUSTER = {
+    # Else a worker that takes 15 s to come back, on a busy machine, is given up for good.
+    "distributed.deploy.lost-worker-timeout": "1 hour",
+    # Its profiler and its frequent looks at itself take 9 % of a core, and nobody sees them; so it is 1.5 %.
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.admin.tick.interval": "500ms",
+}
+"""Dask's settings where the cluster is ours."""
+
 
 class WorkersError(Exception):
     """There are no workers to be had."""
@@ -44,7 +61,7 @@ class WorkersError(Exception):
 
 
 class Workers:
-    """Dask workers, each of which measures one segment at a time; started when the first segment needs them.
+    """Dask workers, each of which measures one segment after the other; started when the first segment needs them.
 
     ``address`` is that of a running scheduler, whose workers need one thread each and a nanny (Dask's default) that
     starts them again; without one a cluster is started on this machine, one worker a core. Use as a context manager:
@@ -60,8 +77,7 @@ class Workers:
         """The client of the scheduler, started at its first use. Raises WorkersError."""
         logging.getLogger("distributed").setLevel(logging.ERROR)
         if self.address is None:
-            # Else a worker that takes 15 s to come back, on a busy machine, is given up for good.
-            dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
+            dask.config.set(LOCAL_CLUSTER)
             self._cluster = LocalCluster(
                 n_workers=len(os.sched_getaffinity(0)),
                 threads_per_worker=1,
@@ -91,10 +107,12 @@ class Workers:
     ) -> Iterator[tuple[str, Any]]:
         """Call ``function(*arguments[key])`` on the workers for every key; yield (key, result or Failure) as they end.
 
-        A worker goes through neighbouring keys in their order. A call that raises an error with a ``reason`` gives that
-        Failure, any other error ``unexpected``. One that lasts longer than ``time_limit`` seconds is ended with its
-        worker's process and gives ``timeout``; one whose worker died TRIES times gives ``crash``. A missing model file
-        is nobody's segment: its AssetError is raised. Raises WorkersError where there are no workers any more.
+        A worker goes through neighbouring keys in their order, as many at a time as it gets done in CALL_SECONDS. What
+        raises an error with a ``reason`` gives that Failure, any other error ``unexpected``. What lasts longer than
+        ``time_limit`` seconds is ended with its worker's process and gives ``timeout``; what costs a worker its life
+        TRIES times gives ``crash``. Where it was one of several keys, these are done again one by one, so that the
+        others come through. A missing model file is nobody's segment: its AssetError is raised. Raises WorkersError
+        where there are no workers any more.
         """
         if not arguments:
             return
@@ -102,17 +120,23 @@ class Workers:
         calls = _Calls(self.client, function, time_limit)
         try:
             while waiting or calls:
-                for worker in calls.idle_workers():
-                    if (key := waiting.next(worker)) is not None:
-                        calls.start(worker, key, arguments[key])
-                for key, result in calls.ended():
-                    if result is _DIED:
-                        deaths[key] += 1
+                workers, idle = calls.workers()
+                for worker in idle:
+                    # Half of a fair share, so that workers end at about the same time.
+                    share = len(waiting) // (2 * len(workers))
+                    if keys := waiting.take(worker, max(1, min(CALL_SEGMENTS, share))):
+                        calls.start(worker, {key: arguments[key] for key in keys})
+                for worker, keys, results in calls.ended():
+                    if results is not _DIED:
+                        waiting.put_back(worker, keys[len(results) :])
+                        yield from _given(keys, results)
+                        continue
+                    deaths.update(keys if len(keys) == 1 else ())
+                    for key in keys:
                         if deaths[key] < TRIES:
                             waiting.add(key)
-                            continue
-                        result = Failure("crash", f"the worker that measured this segment died {TRIES} times")
-                    yield key, result
+                        else:
+                            yield key, Failure("crash", f"the worker that measured this segment died {TRIES} times")
         finally:
             calls.cancel()
 
@@ -127,16 +151,20 @@ class Runs:
         self._of_nobody = deque([deque(keys)])
         self._of_worker: dict[str, deque[str]] = {}
 
-    def __bool__(self) -> bool:
-        return any(self._of_nobody) or any(self._of_worker.values())
+    def __len__(self) -> int:
+        return sum(map(len, (*self._of_nobody, *self._of_worker.values())))
 
-    def next(self, worker: str) -> str | None:
-        """The key that this worker is to do next; it is taken out."""
+    def take(self, worker: str, most: int) -> list[str]:
+        """The keys that this worker is to do next, some if there are any; they are taken out."""
         run = self._of_worker[worker] = self._of_worker.get(worker) or self._another()
-        return run.popleft() if run else None
+        return [run.popleft() for _ in range(min(most, len(run)))]
+
+    def put_back(self, worker: str, keys: Sequence[str]) -> None:
+        """What a worker took and has not done comes before the rest of its run."""
+        self._of_worker[worker].extendleft(reversed(keys))
 
     def add(self, key: str) -> None:
-        """One more key, for the next worker without any."""
+        """One more key, for the next worker without any, which takes no other with it."""
         self._of_nobody.append(deque([key]))
 
     def _another(self) -> deque[str]:
@@ -147,18 +175,18 @@ class Runs:
 
 
 _DIED = object()
-"""The result of a call whose worker died."""
+"""The results of a call whose worker died."""
 
 
 class _Calls:
-    """The calls under way, at most one a worker, so that it is known which segment is to blame for a worker's death.
+    """The calls under way, at most one a worker, so that it is known which segments may be to blame for its death.
 
     Each is bound to its worker: the scheduler would start it elsewhere as often as its own settings say.
     """
 
     def __init__(self, client: Client, function: Callable[..., Any], time_limit: float):
         self._client, self._function, self._time_limit = client, function, time_limit
-        self._under_way: dict[Future, tuple[str, str, float]] = {}  # worker, key, when it began
+        self._under_way: dict[Future, tuple[str, list[str], float]] = {}  # worker, keys, when it began
         self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._workers: set[str] = set()
         self._looked = -math.inf
@@ -167,33 +195,34 @@ class _Calls:
     def __bool__(self) -> bool:
         return bool(self._under_way)
 
-    def start(self, worker: str, key: str, values: tuple) -> None:
-        """Call the function on this worker."""
+    def start(self, worker: str, arguments: Mapping[str, tuple]) -> None:
+        """Call the function on this worker, for each key."""
         future = self._client.submit(
-            _attempt, self._function, values, self._time_limit, workers=[worker], allow_other_workers=False, pure=False
-        )
-        self._under_way[future] = worker, key, time.monotonic()
+            _attempts, self._function, list(arguments.values()), self._time_limit,
+            workers=[worker], allow_other_workers=False, pure=False,
+        )  # fmt: skip
+        self._under_way[future] = worker, list(arguments), time.monotonic()
         future.add_done_callback(self._ended.put)
 
-    def idle_workers(self) -> set[str]:
-        """The workers that do nothing for us. Raises WorkersError where there has been none for a long time."""
+    def workers(self) -> tuple[set[str], set[str]]:
+        """All workers, and those that do nothing for us. Raises WorkersError where there has been none for long."""
         if time.monotonic() - self._looked > LOOK:
             self._look()
-        return self._workers.difference(worker for worker, _, _ in self._under_way.values())
+        return self._workers, self._workers.difference(worker for worker, _, _ in self._under_way.values())
 
-    def ended(self) -> Iterator[tuple[str, Any]]:
-        """Key and result of the next call that ends, if one does soon; the result may be a Failure or _DIED."""
+    def ended(self) -> Iterator[tuple[str, list[str], Any]]:
+        """Worker, keys and results of the next call that ends, if one does soon: of all or the first keys, or _DIED."""
         try:
             future = self._ended.get(timeout=LOOK)
         except queue.Empty:
             return
         if future not in self._under_way:
             return  # given already, when its worker was found dead
-        _, key, began = self._under_way.pop(future)
-        result = _outcome(future)
-        if result is _DIED and time.monotonic() - began > self._time_limit:
-            result = Failure("timeout", f"this segment was not measured within {self._time_limit:g} s")
-        yield key, result
+        worker, keys, began = self._under_way.pop(future)
+        results = _outcome(future)
+        if results is _DIED and len(keys) == 1 and time.monotonic() - began > self._time_limit:
+            results = [Failure("timeout", f"this segment was not measured within {self._time_limit:g} s")]
+        yield worker, keys, results
 
     def cancel(self) -> None:
         """Have nothing more done."""
@@ -225,19 +254,40 @@ class _EndsWithUs(WorkerPlugin):
         atexit.register(os._exit, 0)  # the libraries take seconds to be taken apart, and nothing is left to be saved
 
 
+def _attempts(function: Callable[..., Any], calls: Sequence[tuple], time_limit: float) -> list[Any]:
+    """The results of the first of these calls, as many as begin within CALL_SECONDS."""
+    began, results = time.monotonic(), []
+    for values in calls:
+        results.append(_attempt(function, values, time_limit))
+        if time.monotonic() - began > CALL_SECONDS or isinstance(results[-1], AssetError):
+            break
+    return results
+
+
 def _attempt(function: Callable[..., Any], values: tuple, time_limit: float) -> Any:
-    """The result or Failure of one call; the process is ended when it takes too long, even where no Python runs."""
+    """The result, Failure or AssetError of one call.
+
+    The process is ended when it takes too long, even where no Python runs.
+    """
     if time_limit < math.inf:
         faulthandler.dump_traceback_later(time_limit, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
     try:
         return function(*values)
-    except AssetError:
-        raise
+    except AssetError as error:
+        return error
     except Exception as error:
         reason = getattr(error, "reason", "unexpected")
         return Failure(reason, str(error) if reason != "unexpected" else f"{type(error).__name__}: {error}")
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def _given(keys: Iterable[str], results: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Keys and their results; an AssetError, which is the last, is raised."""
+    for key, result in zip(keys, results, strict=False):
+        if isinstance(result, AssetError):
+            raise result
+        yield key, result
 
 
 def _outcome(future: Future) -> Any:

@@ -19,7 +19,7 @@ from dmd_model.registry import configure
 from storage.feature_store import FeatureStore
 from storage.interchange.pickles import read_pickle, write_mmsa
 from storage.schema import fingerprint
-from tasks.assets import fetch
+from tasks.assets import AssetError, fetch
 from tasks.features.text import Pieces
 from tasks.hub_models import model_sha256
 from tasks.train import Job, TrainingError, frame_lengths, split_samples, train, train_jobs, trained_encoder
@@ -219,6 +219,21 @@ def test_an_encoder_that_changed_since_is_refused_and_so_are_data_without_pieces
         trained_encoder(store, published, "pieces")
     store, published = publish(tmp_path / "other", labelled_data())
     with pytest.raises(TrainingError, match="has no word pieces: extract it from raw video"):
+        trained_encoder(store, published, "pieces")
+
+
+def test_the_encoder_of_imported_word_pieces_is_the_one_that_the_import_names(tmp_path, encoder):
+    store, published = with_pieces(tmp_path, Pieces(str(encoder)))
+    data = store.aligned(published.fingerprint)
+    for name, largest in (("right", 0), ("wrong", 40_000)):
+        data.features["pieces"][0, 0] = max(largest, data.features["pieces"][0, 0])
+        published = store.publish(store.write_aligned({"text_encoder": str(encoder), "content": name}, data))
+        if name == "right":
+            assert trained_encoder(store, published, "pieces") == encoder
+    with pytest.raises(TrainingError, match="knows 30522 word pieces, and .* has more: import it again"):
+        trained_encoder(store, published, "pieces")
+    published = store.publish(store.write_aligned({"text_encoder": str(tmp_path / "nowhere")}, data))
+    with pytest.raises(AssetError, match="nowhere is no folder here"):
         trained_encoder(store, published, "pieces")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import string
 import subprocess
 import sys
 import time
@@ -72,11 +73,15 @@ def test_errors_become_failures_and_the_others_come_through(workers, tmp_path):
     }
 
 
-def test_a_segment_that_kills_its_worker_fails_and_its_neighbours_come_through(workers, tmp_path):
-    found = outcomes(workers, tmp_path, "a", "deadly", "b", "c", "d", "e", "f")
+LETTERS = string.ascii_lowercase
+"""So many that the first are measured in one call."""
+
+
+def test_a_segment_that_kills_its_worker_fails_and_what_shares_its_call_comes_through(workers, tmp_path):
+    found = outcomes(workers, tmp_path, "a", "deadly", *LETTERS[1:])
     failure = found.pop("deadly")
     assert failure == Failure("crash", "the worker that measured this segment died 2 times")
-    assert found == {value: value.upper() for value in "abcdef"}
+    assert found == {value: value.upper() for value in LETTERS}
 
 
 def test_a_segment_whose_worker_died_once_is_tried_again(workers, tmp_path):
@@ -84,11 +89,30 @@ def test_a_segment_whose_worker_died_once_is_tried_again(workers, tmp_path):
     assert (tmp_path / "died").exists()
 
 
-@pytest.mark.parametrize("value", ["endless", "endless, and keeps Python for itself"])
-def test_a_segment_that_never_ends_is_ended_and_its_neighbours_come_through(workers, tmp_path, value):
-    found = outcomes(workers, tmp_path, "a", value, "b", "c", "d", "e", "f", time_limit=2.0)
-    assert found.pop(value) == Failure("timeout", "this segment was not measured within 2 s")
-    assert found == {value: value.upper() for value in "abcdef"}
+def test_segments_that_never_end_are_ended_and_what_shares_their_call_comes_through(workers, tmp_path):
+    endless = "endless", "endless, and keeps Python for itself"
+    found = outcomes(workers, tmp_path, "a", *endless, *LETTERS[1:], time_limit=2.0)
+    for value in endless:
+        assert found.pop(value) == Failure("timeout", "this segment was not measured within 2 s")
+    assert found == {value: value.upper() for value in LETTERS}
+
+
+def test_quick_segments_share_calls_and_the_last_ones_do_not(workers, tmp_path, monkeypatch):
+    sizes, start = [], workers_module._Calls.start
+    monkeypatch.setattr(
+        workers_module._Calls, "start", lambda self, *call: (sizes.append(len(call[1])), start(self, *call))
+    )
+    assert outcomes(workers, tmp_path, *LETTERS) == {value: value.upper() for value in LETTERS}
+    assert sum(sizes) == len(LETTERS) and len(sizes) < 20 and sizes[0] > 4 and sizes[-1] == 1
+
+
+def test_a_call_ends_in_time_or_at_a_missing_model_file(tmp_path, monkeypatch):
+    calls = [(value, tmp_path) for value in ("a", "damaged", "b", "unfetched", "c")]
+    results = workers_module._attempts(work, calls, math.inf)
+    assert results[:3] == ["A", Failure("truncated", "the file was cut"), "B"]
+    assert isinstance(results[3], AssetError) and len(results) == 4
+    monkeypatch.setattr(workers_module, "CALL_SECONDS", 0.0)
+    assert workers_module._attempts(work, calls, math.inf) == ["A"]
 
 
 def test_a_missing_model_file_is_nobodys_segment(workers, tmp_path):
@@ -177,20 +201,24 @@ def test_workers_end_with_us_when_we_are_killed(tmp_path, value):
 
 @given(st.integers(0, 60), st.integers(1, 8), st.randoms())
 def test_runs_give_every_key_once_and_neighbours_to_one_worker(count, worker_count, chance):
+    """Also where a worker gives back what it did not get done."""
     keys = [f"{number:02}" for number in range(count)]
     runs, given_to = Runs(keys), {worker: [] for worker in range(worker_count)}
     while runs:
         worker = chance.randrange(worker_count)
-        if (key := runs.next(worker)) is not None:
-            given_to[worker].append(key)
+        if taken := runs.take(worker, chance.randint(1, 5)):
+            done = chance.randint(1, len(taken))
+            runs.put_back(worker, taken[done:])
+            given_to[worker] += taken[:done]
     assert sorted(sum(given_to.values(), [])) == keys
-    assert all(runs.next(worker) is None for worker in given_to)
+    assert not any(runs.take(worker, 1) for worker in given_to)
     jumps = sum(int(b) != int(a) + 1 for run in given_to.values() for a, b in zip(run, run[1:], strict=False))
     assert jumps <= worker_count * (count.bit_length() + 1)
 
 
-def test_a_key_that_is_added_again_comes_after_those_of_the_same_worker():
+def test_a_key_that_is_added_again_comes_after_those_of_the_same_worker_and_alone():
     runs = Runs("abc")
-    assert runs.next("one") == "a"
+    assert runs.take("one", 1) == ["a"] and len(runs) == 2
     runs.add("a")
-    assert [runs.next("one") for _ in range(4)] == ["b", "c", "a", None]
+    runs.add("x")
+    assert [runs.take("one", 3) for _ in range(4)] == [["b", "c"], ["a"], ["x"], []]
