@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from tasks.processes import die_with_parent
 
 SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
+GOODBYE_SECONDS = 5.0
+"""How long a process goes on whose server is gone."""
 POOLS = {"cpu": None, "gpu": 1}
 """How many runs each work pool takes at a time; None is any number."""
 
@@ -91,7 +94,8 @@ def at_hand() -> Iterator[None]:
     if address := PREFECT_API_URL.value():
         if _ours(SETTINGS) and not _answers(address.removesuffix("/api")):
             raise ServerError(f"the server of `dmd up` does not answer at {address}: `dmd down` forgets it")
-        yield
+        with _missed(address.removesuffix("/api")):
+            yield
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -101,9 +105,31 @@ def at_hand() -> Iterator[None]:
     # Not at the end of the body: Prefect's threads send their last logs when the interpreter shuts down.
     atexit.register(folder.cleanup)
     atexit.register(_end, [server], patience=10)
-    _wait_for(f"http://127.0.0.1:{port}", server, Path(folder.name))
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+    address = f"http://127.0.0.1:{port}"
+    _wait_for(address, server, Path(folder.name))
+    try:
+        with temporary_settings({PREFECT_API_URL: f"{address}/api"}), _missed(address):
+            yield
+    except ServerError:
+        folder.cleanup()  # for this process will not exit in good order
+        raise
+
+
+@contextmanager
+def _missed(address: str) -> Iterator[None]:
+    """A server that ends during the body is a sentence.
+
+    Prefect's threads would go on sending to it for minutes: this process ends without them.
+    """
+    try:
         yield
+    except Exception as error:
+        if _answers(address):
+            raise
+        leaving = threading.Timer(GOODBYE_SECONDS, os._exit, [1])
+        leaving.daemon = True
+        leaving.start()
+        raise ServerError(f"Prefect's server at {address} is gone: run again, what was done is kept") from error
 
 
 def _exit_in_order(received: int, _) -> NoReturn:

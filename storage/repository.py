@@ -27,8 +27,11 @@ class Repository:
         self._location = Location(url)
         self.url = url
         with self._translating("unreadable", "opening"):
-            if create and not self._location.exists():
+            absent = create and not self._location.exists()
+        if absent:
+            with self._translating("unwritable", "making a store"):
                 self._location.make(_lay_out)
+        with self._translating("unreadable", "opening"):
             self._versions = self._location.open()
         self.root("staging")
 
