@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -15,6 +16,7 @@ from tasks.champion import crown
 from tasks.evaluate import evaluate
 from tasks.extract import Instrument, Step, extract, instruments, modality
 from tasks.ingest import import_features, ingest
+from tasks.limits import one_at_a_time
 from tasks.pack import pack
 from tasks.report import report
 from tasks.sample import make_sample
@@ -59,15 +61,20 @@ def raw_folder(run: RawParameters) -> Path | None:
 def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> DataSet | None:
     """From raw video or a file of features to a data set that is published, or refused; None where the run ends before.
 
-    Nobody else commits to the store meanwhile.
+    Nobody else commits to the store meanwhile: other runs of deployments wait for it.
     """
-    with store.coordinating():
+    with one_at_a_time(coordinators(run)), store.coordinating():
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
         dataset = pack(store, steps, run.aligned) if raw else import_features(store, run.features, run.text, run.folds)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         return DataSet(dataset, steps, verdict, publish(store, dataset) if verdict.passed else None)
+
+
+def coordinators(run: RunParameters) -> str:
+    """The concurrency limit of the runs that commit to this store."""
+    return f"dmd-store-{run.dataset}-{hashlib.sha256(run.store_url.encode()).hexdigest()[:8]}"
 
 
 def train_and_report(

@@ -19,12 +19,16 @@ from typing import NoReturn
 
 import psutil
 import requests
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.processes import die_with_parent
 
 SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
+LEASES = '[server.concurrency]\nlease_storage = "prefect.server.concurrency.lease_storage.filesystem"\n'
+"""By default the server keeps in memory who holds which concurrency limit: killed, it would never free their places."""
 POOLS = {"cpu": None, "gpu": 1}
 """How many runs each work pool takes at a time; None is any number."""
 
@@ -51,15 +55,12 @@ def up(home: Path, port: int) -> str:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ServerError(f"another server listens at {address}: end it, or choose another --port")
     home.mkdir(parents=True, exist_ok=True)
-    SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n')
+    SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n{LEASES}')
     try:
         processes = {"server": _start(home, "server", *_server_arguments(port))}
         _remember(home, processes)
         _wait_for(address, processes["server"], home)
-        for pool, limit in POOLS.items():
-            _prefect("work-pool", "create", pool, "--type", "process", "--overwrite")
-            if limit:
-                _prefect("work-pool", "set-concurrency-limit", pool, str(limit))
+        _make_pools(address)
         _prefect("deploy", "--all")
         for pool in POOLS:
             name = f"{pool}-worker"
@@ -155,6 +156,16 @@ def _start(folder: Path, name: str, *arguments: str, dies_with_us: bool = False)
             preexec_fn=partial(die_with_parent, signal.SIGTERM) if dies_with_us else None,
         )
     return psutil.Process(process.pid)
+
+
+def _make_pools(address: str) -> None:
+    from prefect.workers.process import ProcessWorker  # a second, and only `dmd up` needs it
+
+    template = ProcessWorker.get_default_base_job_template()
+    with temporary_settings({PREFECT_API_URL: f"{address}/api"}), get_client(sync_client=True) as client:
+        for name, limit in POOLS.items():
+            pool = WorkPoolCreate(name=name, type="process", base_job_template=template, concurrency_limit=limit)
+            client.create_work_pool(pool, overwrite=True)
 
 
 def _prefect(*arguments: str) -> None:

@@ -238,7 +238,7 @@ class ExtractParameters(RunParameters):
 
 
 class RetrainParameters(RawParameters):
-    """Training again on new data: the model, its seeds and its text features are those of the champion."""
+    """Training again on new data; the model, its seeds and its text features are the champion's, if one serves."""
 
     device: Device = Field("auto", description="Where models train; auto: a GPU if there is one.")
 

@@ -170,14 +170,17 @@ def corpus_with(corpus, tmp_path) -> Callable[..., Path]:
     """A function that copies the corpus, with the rows of its label file changed by a function of them."""
 
     def make(change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> Path:
-        raw = tmp_path / "raw"
-        shutil.copytree(corpus, raw)
-        with (raw / "label.csv").open(encoding="utf-8") as stream:
-            rows = change(list(csv.DictReader(stream)))
-        with (raw / "label.csv").open("w", newline="", encoding="utf-8") as stream:
-            table = csv.DictWriter(stream, fieldnames=list(rows[0]))
-            table.writeheader()
-            table.writerows(rows)
-        return raw
+        return rewrite(Path(shutil.copytree(corpus, tmp_path / "raw")), change)
 
     return make
+
+
+def rewrite(raw: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> Path:
+    """The folder, whose label file has the rows that ``change`` makes of its rows."""
+    with (raw / "label.csv").open(encoding="utf-8") as stream:
+        rows = change(list(csv.DictReader(stream)))
+    with (raw / "label.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return raw
