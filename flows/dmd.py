@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 
 from prefect import flow
 
-from flows.parameters import Modality, RawParameters, RunParameters
+from flows.parameters import ExtractParameters, Modality, RawParameters, RunParameters
 from flows.train import train_elsewhere
 from storage.feature_store import FeatureStore, Published
 from tasks.align import align, aligner_named
@@ -51,6 +51,12 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
     refuse(data.verdict, page)
     crown(store, runs, run.models_folder)
     return page
+
+
+@flow(name="dmd")
+def extract_data_set(run: ExtractParameters = ExtractParameters()) -> Path | None:  # noqa: B008
+    """The same, to the published data set; nothing is trained."""
+    return dmd.fn(run)
 
 
 def raw_folder(run: RawParameters) -> Path | None:

@@ -24,6 +24,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.processes import die_with_parent
+from tasks.progress import Progress
 
 SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
@@ -57,15 +58,19 @@ def up(home: Path, port: int) -> str:
     home.mkdir(parents=True, exist_ok=True)
     SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n{LEASES}')
     try:
-        processes = {"server": _start(home, "server", *_server_arguments(port))}
-        _remember(home, processes)
-        _wait_for(address, processes["server"], home)
-        _make_pools(address)
-        _prefect("deploy", "--all")
-        for pool in POOLS:
-            name = f"{pool}-worker"
-            processes[name] = _start(home, name, "worker", "start", "--pool", pool, "--name", name)
+        with Progress("start Prefect", total=2 + len(POOLS), unit="step") as progress:
+            processes = {"server": _start(home, "server", *_server_arguments(port))}
             _remember(home, processes)
+            _wait_for(address, processes["server"], home)
+            progress.advance("server")
+            _make_pools(address)
+            _prefect("deploy", "--all")
+            progress.advance("deployments")
+            for pool in POOLS:
+                name = f"{pool}-worker"
+                processes[name] = _start(home, name, "worker", "start", "--pool", pool, "--name", name)
+                _remember(home, processes)
+                progress.advance(name)
     except BaseException:
         down(home)
         raise

@@ -119,10 +119,17 @@ def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str)
 
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     alone = gpu or len(jobs) == 1 or len(jobs) * len(samples["train"]) < _SMALL
-    with one_at_a_time(f"dmd-gpu-{torch.cuda.get_device_properties().uuid}") if gpu else nullcontext():
+    with one_at_a_time(_gpu_limit()) if gpu else nullcontext():
         failures = list(_one_by_one(jobs, samples, device) if alone else _side_by_side(jobs, samples))
     if said := [f"{job.model}, seed {job.seed}: {failure.message}" for job, failure in failures]:
         raise TrainingError("; ".join(said))
+
+
+def _gpu_limit() -> str:
+    """The concurrency limit of the runs that train on the GPU of this process."""
+    import torch
+
+    return f"dmd-gpu-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
 
 
 def _one_by_one(jobs: Iterable[Job], samples: Mapping[str, Samples], device: str) -> Iterable[tuple[Job, Failure]]:

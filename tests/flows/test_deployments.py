@@ -17,6 +17,7 @@ import pytest
 import requests
 from prefect.settings import PREFECT_API_URL
 
+from dmd_model.registry import MODELS
 from flows.dmd import coordinators, dmd
 from flows.parameters import RunParameters
 from tasks.limits import one_at_a_time
@@ -25,9 +26,9 @@ from tests.conftest import REPOSITORY
 NAMES = {"full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu", "video": "cpu"}
 FORMS = {
     "full": "RunParameters",
-    "extract": "RunParameters",
+    "extract": "ExtractParameters",
     "train": "TrainParameters",
-    "compare": "TrainParameters",
+    "compare": "CompareParameters",
     "nightly": "RetrainParameters",
     "video": "PredictParameters",
 }
@@ -65,6 +66,19 @@ def test_each_has_a_form_that_says_what_every_parameter_is(api, clone):
         assert FORMS[name] in json.dumps(schema["properties"]["run"])
         assert len(form["properties"]) >= 7
         assert all(len(field.get("description", "")) > 10 for field in form["properties"].values()), name
+
+
+def test_what_a_form_leaves_out_is_what_the_deployment_is_for(api, clone):
+    """Who extracts another data set need not say again that nothing is to be trained, nor who compares, what."""
+    found = deployments(api)
+    assert {name: entry["parameters"] for name, entry in found.items()} == {
+        name: {} if name == "video" else {"run": {}} for name in NAMES
+    }
+    forms = {name: entry["parameter_openapi_schema"]["definitions"][FORMS[name]] for name, entry in found.items()}
+    assert forms["full"]["properties"]["stop_after"]["default"] == "train"
+    assert forms["extract"]["properties"]["stop_after"]["default"] == "validate"
+    assert forms["compare"]["properties"]["models"]["default"] == list(MODELS)
+    assert len(forms["compare"]["properties"]["seeds"]["default"]) == 5
 
 
 def test_a_run_has_another_deployment_train(api, clone, finished, tmp_path):

@@ -117,7 +117,8 @@ def folder(tmp_path_factory) -> Path:
 def first_night(extracted, folder) -> Night:
     """Data, all of them liked, and no champion; what is trained for one epoch has hardly learnt that."""
     raw = Path(shutil.copytree(extracted.raw, folder / "first raw"))
-    rewrite(raw, lambda rows: [row | {"label": f"{2 + 0.2 * float(row['label']):.2f}"} for row in rows])
+    liked = {"annotation": "Positive"}
+    rewrite(raw, lambda rows: [row | liked | {"label": f"{2 + 0.2 * float(row['label']):.2f}"} for row in rows])
     return night(extracted, raw, 1, folder / "first")
 
 
@@ -133,7 +134,8 @@ def third_night(second_night, folder) -> Night:
     """Somebody has turned the labels of the train split round: what is learnt from them is wrong on valid."""
 
     def turn(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-        return [row | {"label": f"{-float(row['label'])}"} if row["mode"] == "train" else row for row in rows]
+        turned = {"annotation": "Negative"}
+        return [row | turned | {"label": f"-{row['label']}"} if row["mode"] == "train" else row for row in rows]
 
     raw = Path(shutil.copytree(second_night.home.raw, folder / "third raw"))
     return night(second_night.home, rewrite(raw, turn), 40, folder / "third")
