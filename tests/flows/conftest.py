@@ -12,6 +12,9 @@ from typing import get_args
 
 import icechunk
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from flows.parameters import RunParameters, Stage
 from storage.feature_store import FeatureStore
@@ -27,6 +30,11 @@ SLOW_EYES = 5.0
 """Pictures a second: a face is found in each by the same code as in all of them."""
 ENCODER = "all-MiniLM-L6-v2"
 """What the text is encoded by: the one that is always to be had."""
+API = requests.Session()
+"""Asks Prefect's server again where that is busy (503), as Prefect's own client does."""
+API.mount(
+    "http://", HTTPAdapter(max_retries=Retry(6, backoff_factor=0.5, status_forcelist=[503], allowed_methods=None))
+)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import requests
 from prefect.settings import PREFECT_API_URL
 
 from dmd_model.registry import MODELS
@@ -22,6 +21,7 @@ from flows.dmd import coordinators, dmd
 from flows.parameters import RunParameters
 from tasks.limits import one_at_a_time
 from tests.conftest import REPOSITORY
+from tests.flows.conftest import API
 
 NAMES = {"full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu", "video": "cpu"}
 FORMS = {
@@ -88,7 +88,7 @@ def test_a_run_has_another_deployment_train(api, clone, finished, tmp_path):
         page = dmd(home.parameters(train_with="dmd/train", models=["lf-lstm"], seeds=[1]))
     assert "lf-lstm" in page.read_text(encoding="utf-8")
     assert len(home.results) == len(finished.results) + 1
-    runs = requests.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}, timeout=10).json()
+    runs = API.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}, timeout=10).json()
     child = next(run for run in runs if run["deployment_id"])
     assert child["state_type"] == "COMPLETED" and child["parent_task_run_id"]
 
@@ -192,7 +192,7 @@ def worker(api: str, folder: Path, pool: str) -> Iterator[None]:
 
 
 def deployments(api: str) -> dict[str, dict]:
-    return {one["name"]: one for one in requests.post(f"{api}/deployments/filter", json={}, timeout=10).json()}
+    return {one["name"]: one for one in API.post(f"{api}/deployments/filter", json={}, timeout=10).json()}
 
 
 def directory(deployment: dict) -> str:
@@ -205,25 +205,25 @@ def start(api: str, deployment: str, run: dict) -> str:
     """The id of a new run of a deployment."""
     address = f"{api}/deployments/{deployments(api)[deployment]['id']}/create_flow_run"
     wanted = {"parameters": {"run": run}, "state": {"type": "SCHEDULED"}}
-    return requests.post(address, json=wanted, timeout=10).json()["id"]
+    return API.post(address, json=wanted, timeout=10).json()["id"]
 
 
 def state(api: str, run: str) -> dict:
-    return requests.get(f"{api}/flow_runs/{run}", timeout=10).json()["state"]
+    return API.get(f"{api}/flow_runs/{run}", timeout=10).json()["state"]
 
 
 def said(api: str, message: str) -> set[str]:
     """The runs that said so, and those whose children did."""
-    logs = requests.post(f"{api}/logs/filter", json={"sort": "TIMESTAMP_DESC"}, timeout=10).json()
+    logs = API.post(f"{api}/logs/filter", json={"sort": "TIMESTAMP_DESC"}, timeout=10).json()
     speakers = {log["flow_run_id"] for log in logs if log["message"] == message}
-    parents = [requests.get(f"{api}/flow_runs/{run}", timeout=10).json()["parent_task_run_id"] for run in speakers]
-    callers = [requests.get(f"{api}/task_runs/{task}", timeout=10).json()["flow_run_id"] for task in parents if task]
+    parents = [API.get(f"{api}/flow_runs/{run}", timeout=10).json()["parent_task_run_id"] for run in speakers]
+    callers = [API.get(f"{api}/task_runs/{task}", timeout=10).json()["flow_run_id"] for task in parents if task]
     return speakers | set(callers)
 
 
 def ingested(api: str, runs) -> list[tuple[str, str]]:
     """When each of these runs, or its child, began and ended to read the labels, in that order."""
-    tasks = requests.post(f"{api}/task_runs/filter", json={"sort": "EXPECTED_START_TIME_DESC"}, timeout=10).json()
+    tasks = API.post(f"{api}/task_runs/filter", json={"sort": "EXPECTED_START_TIME_DESC"}, timeout=10).json()
     family = set(runs)
     for task in tasks:
         if task["flow_run_id"] in family and task["state"]["state_details"].get("child_flow_run_id"):

@@ -18,13 +18,13 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
-import requests
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import local_server
 from flows.local_server import ServerError
 from flows.watch import watch
 from tests.conftest import REPOSITORY
+from tests.flows.conftest import API
 from tests.tasks.judged_folder import JudgedFolder
 
 ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
@@ -99,13 +99,13 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
     try:
         assert f"http://127.0.0.1:{port}" in dmd("up", "--home", str(home), "--port", str(port))
         api = f"http://127.0.0.1:{port}/api"
-        assert requests.get(f"{api}/health", timeout=10).ok
-        deployments = requests.post(f"{api}/deployments/filter", json={}, timeout=10).json()
+        assert API.get(f"{api}/health", timeout=10).ok
+        deployments = API.post(f"{api}/deployments/filter", json={}, timeout=10).json()
         pools = {entry["name"]: entry["work_pool_name"] for entry in deployments}
         assert pools == {
             "full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu", "video": "cpu",
         }  # fmt: skip
-        found = requests.post(f"{api}/work_pools/filter", json={}, timeout=10).json()
+        found = API.post(f"{api}/work_pools/filter", json={}, timeout=10).json()
         assert {pool["name"]: pool["concurrency_limit"] for pool in found} == local_server.POOLS
         assert dmd("status", "--home", str(home)).count("running, process") == 3
         with pytest.raises(ServerError, match="already up"):
@@ -116,7 +116,7 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
         arguments = ["deployment", "run", "dmd/full", "--watch", "--param", f"run={json.dumps(run)}"]
         done = subprocess.run([sys.executable, "-m", "prefect", *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        runs = requests.post(f"{api}/flow_runs/filter", json={}, timeout=10).json()
+        runs = API.post(f"{api}/flow_runs/filter", json={}, timeout=10).json()
         assert [entry["state_type"] for entry in runs if entry["deployment_id"]] == ["COMPLETED"]
         assert (tmp_path / "runs" / "tiny" / "store").is_dir()
 
@@ -144,9 +144,9 @@ def test_prefect_keeps_its_records_in_postgresql_where_it_is_told_to(clone, port
     run = {"dataset": "tiny", "raw": str(unfilmed(tmp_path)), "home": str(tmp_path / "runs"), "stop_after": "ingest"}
     try:
         api = f"{local_server.up(tmp_path / 'home', port)}/api"
-        extract = requests.get(f"{api}/deployments/name/dmd/extract", timeout=10).json()["id"]
+        extract = API.get(f"{api}/deployments/name/dmd/extract", timeout=10).json()["id"]
         wanted = {"parameters": {"run": run}, "state": {"type": "SCHEDULED"}}
-        requests.post(f"{api}/deployments/{extract}/create_flow_run", json=wanted, timeout=10).raise_for_status()
+        API.post(f"{api}/deployments/{extract}/create_flow_run", json=wanted, timeout=10).raise_for_status()
         assert [entry["state_type"] for entry in ended_runs(api, extract)] == ["COMPLETED"]
     finally:
         local_server.down(tmp_path / "home")
@@ -173,7 +173,7 @@ def assert_arriving_files_start_it(api: str, deployment: str, folder: Path) -> N
     data.put("1")
     data.judge()
     run = {"dataset": folder.name, "home": str(folder.parent), "raw": str(data.raw)}
-    requests.patch(f"{api}/deployments/{deployment}", json={"parameters": {"run": run}}, timeout=10).raise_for_status()
+    API.patch(f"{api}/deployments/{deployment}", json={"parameters": {"run": run}}, timeout=10).raise_for_status()
     command = [sys.executable, "-m", "flows", "watch", str(data.raw), "--settle-seconds", "0.5"]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
@@ -194,7 +194,7 @@ def ended_runs(api: str, deployment: str) -> list[dict]:
     """The deployment's runs that have ended, as soon as there is one; the schedule makes some for nights to come."""
     query = {"flow_runs": {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ENDED}}}}
     deadline = time.monotonic() + 180
-    while not (runs := requests.post(f"{api}/flow_runs/filter", json=query, timeout=10).json()):
+    while not (runs := API.post(f"{api}/flow_runs/filter", json=query, timeout=10).json()):
         assert time.monotonic() < deadline, "no run has ended"
         time.sleep(0.5)
     return runs
@@ -262,7 +262,7 @@ def test_a_server_of_our_own_ends_with_us_however_we_end(prefect_home):
     )
     try:
         address = process.stdout.readline().strip()
-        assert requests.get(f"{address}/health", timeout=10).ok
+        assert API.get(f"{address}/health", timeout=10).ok
         family = psutil.Process(process.pid).children(recursive=True)
         assert family
     finally:
