@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 
 from prefect import flow
 
-from flows.parameters import ExtractParameters, Modality, RawParameters, RunParameters
+from flows.parameters import DataParameters, ExtractParameters, Modality, RawParameters, RunParameters
 from flows.train import train_elsewhere
 from storage.feature_store import FeatureStore, Published
 from tasks.align import align, aligner_named
@@ -43,8 +43,9 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
     becomes it. Returns the path of the report, if the run goes far enough for one. Raises GateRefused where validation
     fails; the report then says why.
     """
-    store, raw = FeatureStore.open(run.store_url), raw_folder(run)
-    data = make_data_set(store, raw, run)
+    with one_at_a_time(coordinators(run)):
+        store, raw = FeatureStore.open(run.store_url), raw_folder(run)
+        data = make_data_set(store, raw, run)
     if data is None:
         return None
     runs, page = train_and_report(store, raw, data, run)
@@ -64,23 +65,23 @@ def raw_folder(run: RawParameters) -> Path | None:
     return make_sample(run.folder / f"raw-{run.segments}", run.segments) if run.makes_sample else run.raw
 
 
+def coordinators(run: DataParameters) -> str:
+    """The concurrency limit of the runs that make data in this store: those of deployments wait for each other."""
+    return f"dmd-store-{run.dataset}-{hashlib.sha256(run.store_url.encode()).hexdigest()[:8]}"
+
+
 def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> DataSet | None:
     """From raw video or a file of features to a data set that is published, or refused; None where the run ends before.
 
-    Nobody else commits to the store meanwhile: other runs of deployments wait for it.
+    Nobody else commits to the store meanwhile.
     """
-    with one_at_a_time(coordinators(run)), store.coordinating():
+    with store.coordinating():
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
         dataset = pack(store, steps, run.aligned) if raw else import_features(store, run.features, run.text, run.folds)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         return DataSet(dataset, steps, verdict, publish(store, dataset) if verdict.passed else None)
-
-
-def coordinators(run: RunParameters) -> str:
-    """The concurrency limit of the runs that commit to this store."""
-    return f"dmd-store-{run.dataset}-{hashlib.sha256(run.store_url.encode()).hexdigest()[:8]}"
 
 
 def train_and_report(
