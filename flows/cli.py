@@ -157,7 +157,7 @@ def search(*, run: Options[SearchParameters] = SEARCH) -> None:
 def retrain(*, run: Options[RetrainParameters] = RETRAIN) -> None:
     """Train the champion's model on data that have arrived.
 
-    It is promoted if it has become better.
+    It is promoted if it has become better. Where no champion serves, the first one is trained.
     """
     from flows.local_server import at_hand
     from flows.retrain import retrain as flow
@@ -165,7 +165,7 @@ def retrain(*, run: Options[RetrainParameters] = RETRAIN) -> None:
     with at_hand():
         state = flow(run, return_state=True)
     page = state.result()
-    print(f"\nretraining: {page}" if page else f"\n{state.message}")
+    print(f"\nreport: {page}" if page else f"\n{state.message}")
 
 
 @app.command
