@@ -224,6 +224,11 @@ def plus_minus(value: Mapping[str, float | None]) -> str:
     return f"{signed(value['mean'])} ± {_deviation(value)}"
 
 
+def unsigned(value: Mapping[str, float | None]) -> str:
+    """The same of what has no sign, such as an error."""
+    return f"{value['mean']:.2f} ± {_deviation(value)}"
+
+
 def signed(value: float) -> str:
     """With its sign, a true minus."""
     return f"{value:+.2f}".replace("-", "−")
