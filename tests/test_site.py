@@ -66,7 +66,7 @@ def test_the_reference_has_the_docstrings(site):
 def test_pages_that_are_opened_from_a_folder_can_be_searched(site, tmp_path):
     with chromium(tmp_path) as browser:
         seen = browser.open(site / "index.html", 1200)
-        browser.evaluate("document.querySelector('[data-md-component=search-query]').focus()")
+        browser.evaluate("document.querySelector('[data-md-toggle=search]').click()")
         browser.evaluate("""{
             const query = document.querySelector("[data-md-component=search-query]");
             query.value = "flipped bit";
