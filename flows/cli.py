@@ -258,7 +258,7 @@ def _show_models(data: DataParameters, as_json: bool) -> None:
 def report(*, data: Options[DataParameters] = DATA) -> None:
     """Draw the page of results again, of all that was trained.
 
-    It is of the models on the data set that was published last.
+    It is of the models on the data set that was published last, each as it was trained last.
     """
     from flows.local_server import at_hand
     from flows.train import report_published

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
-from dmd_model.dmd import DMD
-from dmd_model.registry import configure
 from flows.parameters import PredictParameters
 from flows.predict import predict_video
 from storage.feature_store import FeatureStore
@@ -88,14 +85,9 @@ def test_what_was_measured_is_not_measured_again_and_scripts_get_all_numbers(pag
 
 
 def test_a_model_of_pieces_and_frames_that_another_aligner_timed_reads_a_video_as_its_data_were_made(
-    finished, parameters, ctc_model, clips, tmp_path, monkeypatch
+    unpooled, parameters, ctc_model, clips, tmp_path
 ):
-    config, training = configure("dmd")
-    small = replace(config, d=8, heads=2), replace(training, max_epochs=1)
-    monkeypatch.setattr(DMD, "PRESETS", {"default": small})
-    home = finished.copy(tmp_path / "home")
-    assert home.run(aligned=False, text="pieces", aligner=str(ctc_model)).is_completed()
-    page = predict_video(parameters(home=home.folder, model="dmd", to=tmp_path / "mine"))
+    page = predict_video(parameters(home=unpooled.folder, to=tmp_path / "mine"))
     record = json.loads((page.parent / "prediction.json").read_text(encoding="utf-8"))
     assert record["model"]["data"]["text"] == "pieces" and record["lost"] == []
     assert [segment["text"] for segment in record["segments"]] == [text for _, text in clips]
