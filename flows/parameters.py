@@ -268,7 +268,9 @@ class VideoParameters(BaseModel):
         None,
         description="CSV of its segments: start and end in seconds, and text if you like. By default pauses part them.",
     )
-    without_text: bool = Field(False, description="Leave the words out: face and voice alone are read.")
+    without_text: Annotated[bool, Parameter(negative=())] = Field(
+        False, description="Leave the words out: face and voice alone are read."
+    )
     pause: float = Field(0.5, gt=0, description="Seconds without a word that part two segments.")
 
     @model_validator(mode="after")

@@ -100,14 +100,16 @@ def train(
 
 
 def finished(models: Path, published: Published) -> list[Path]:
-    """The folders of all trainings on this data that have ended, by model and in the order in which they did."""
+    """The folders of trainings on this data that have ended, by model; of each model those that are like its last one.
+
+    Alike is what read the same text by the same code: a seed that other code trained once more is no second seed.
+    """
     ended = sorted(models.glob("*/*/result.json"), key=lambda result: result.stat().st_mtime_ns)
-    found = [
-        result.parent
-        for result in ended
-        if json.loads((result.parent / "data.json").read_text("utf-8"))["fingerprint"] == published.fingerprint
-    ]
-    return sorted(found, key=lambda run: list(MODELS).index(run.parent.name.partition("@")[0]))
+    read = {result.parent: (result.parent / "data.json").read_text("utf-8") for result in ended}
+    here = [run for run, data in read.items() if json.loads(data)["fingerprint"] == published.fingerprint]
+    last = {run.parent.name: read[run] for run in here}
+    alike = [run for run in here if read[run] == last[run.parent.name]]
+    return sorted(alike, key=lambda run: list(MODELS).index(run.parent.name.partition("@")[0]))
 
 
 def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str) -> None:

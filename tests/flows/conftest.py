@@ -6,7 +6,7 @@ import csv
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +16,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from dmd_model.dmd import DMD
+from dmd_model.registry import configure
 from flows.parameters import RunParameters, Stage
 from storage.feature_store import FeatureStore
 from storage.schema import fingerprint
@@ -160,6 +162,18 @@ def extracted(run_through) -> Home:
 @pytest.fixture(scope="session")
 def finished(run_through) -> Home:
     return run_through[1]
+
+
+@pytest.fixture(scope="session")
+def unpooled(extracted, ctc_model, tmp_path_factory) -> Home:
+    """The home when a small DMD has read frames, and word pieces of words that another aligner timed."""
+    config, training = configure("dmd")
+    home = extracted.copy(tmp_path_factory.mktemp("unpooled") / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        small = replace(config, d=8, heads=2), replace(training, max_epochs=1)
+        patch.setattr(DMD, "PRESETS", {"default": small})
+        assert home.run(aligned=False, text="pieces", aligner=str(ctc_model)).is_completed()
+    return home
 
 
 @pytest.fixture(scope="session")
