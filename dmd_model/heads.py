@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dmd_model.transformer import dropout
+from dmd_model.dropout import dropout
 
 
 class ResidualHead(nn.Module):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmd_model.dropout import dropout
 from dmd_model.recurrent import inside
-from dmd_model.transformer import dropout
 
 
 class Projection(nn.Module):

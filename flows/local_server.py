@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,12 +20,19 @@ from typing import NoReturn
 
 import psutil
 import requests
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.processes import die_with_parent
+from tasks.progress import Progress
 
 SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
+GOODBYE_SECONDS = 5.0
+"""How long a process goes on whose server is gone."""
+LEASES = '[server.concurrency]\nlease_storage = "prefect.server.concurrency.lease_storage.filesystem"\n'
+"""By default the server keeps in memory who holds which concurrency limit: killed, it would never free their places."""
 POOLS = {"cpu": None, "gpu": 1}
 """How many runs each work pool takes at a time; None is any number."""
 
@@ -51,20 +59,21 @@ def up(home: Path, port: int) -> str:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ServerError(f"another server listens at {address}: end it, or choose another --port")
     home.mkdir(parents=True, exist_ok=True)
-    SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n')
+    SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n{LEASES}')
     try:
-        processes = {"server": _start(home, "server", *_server_arguments(port))}
-        _remember(home, processes)
-        _wait_for(address, processes["server"], home)
-        for pool, limit in POOLS.items():
-            _prefect("work-pool", "create", pool, "--type", "process", "--overwrite")
-            if limit:
-                _prefect("work-pool", "set-concurrency-limit", pool, str(limit))
-        _prefect("deploy", "--all")
-        for pool in POOLS:
-            name = f"{pool}-worker"
-            processes[name] = _start(home, name, "worker", "start", "--pool", pool, "--name", name)
+        with Progress("start Prefect", total=2 + len(POOLS), unit="step") as progress:
+            processes = {"server": _start(home, "server", *_server_arguments(port))}
             _remember(home, processes)
+            _wait_for(address, processes["server"], home)
+            progress.advance("server")
+            _make_pools(address)
+            _prefect("deploy", "--all")
+            progress.advance("deployments")
+            for pool in POOLS:
+                name = f"{pool}-worker"
+                processes[name] = _start(home, name, "worker", "start", "--pool", pool, "--name", name)
+                _remember(home, processes)
+                progress.advance(name)
     except BaseException:
         down(home)
         raise
@@ -91,7 +100,8 @@ def at_hand() -> Iterator[None]:
     if address := PREFECT_API_URL.value():
         if _ours(SETTINGS) and not _answers(address.removesuffix("/api")):
             raise ServerError(f"the server of `dmd up` does not answer at {address}: `dmd down` forgets it")
-        yield
+        with _missed(address.removesuffix("/api")):
+            yield
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -101,9 +111,31 @@ def at_hand() -> Iterator[None]:
     # Not at the end of the body: Prefect's threads send their last logs when the interpreter shuts down.
     atexit.register(folder.cleanup)
     atexit.register(_end, [server], patience=10)
-    _wait_for(f"http://127.0.0.1:{port}", server, Path(folder.name))
-    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
+    address = f"http://127.0.0.1:{port}"
+    _wait_for(address, server, Path(folder.name))
+    try:
+        with temporary_settings({PREFECT_API_URL: f"{address}/api"}), _missed(address):
+            yield
+    except ServerError:
+        folder.cleanup()  # for this process will not exit in good order
+        raise
+
+
+@contextmanager
+def _missed(address: str) -> Iterator[None]:
+    """A server that ends during the body is a sentence.
+
+    Prefect's threads would go on sending to it for minutes: this process ends without them.
+    """
+    try:
         yield
+    except Exception as error:
+        if _answers(address):
+            raise
+        leaving = threading.Timer(GOODBYE_SECONDS, os._exit, [1])
+        leaving.daemon = True
+        leaving.start()
+        raise ServerError(f"Prefect's server at {address} is gone: run again, what was done is kept") from error
 
 
 def _exit_in_order(received: int, _) -> NoReturn:
@@ -155,6 +187,16 @@ def _start(folder: Path, name: str, *arguments: str, dies_with_us: bool = False)
             preexec_fn=partial(die_with_parent, signal.SIGTERM) if dies_with_us else None,
         )
     return psutil.Process(process.pid)
+
+
+def _make_pools(address: str) -> None:
+    from prefect.workers.process import ProcessWorker  # a second, and only `dmd up` needs it
+
+    template = ProcessWorker.get_default_base_job_template()
+    with temporary_settings({PREFECT_API_URL: f"{address}/api"}), get_client(sync_client=True) as client:
+        for name, limit in POOLS.items():
+            pool = WorkPoolCreate(name=name, type="process", base_job_template=template, concurrency_limit=limit)
+            client.create_work_pool(pool, overwrite=True)
 
 
 def _prefect(*arguments: str) -> None:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import icechunk
 import numpy as np
 import zarr
 
@@ -179,10 +180,12 @@ class FeatureStore:
 
     def published(self, at: str = "main") -> Published | None:
         """What this very snapshot published; None where it published nothing."""
-        snapshot = self._repository.snapshot(at)
-        if "tag" not in snapshot.metadata:
-            return None
-        return Published(snapshot.id, snapshot.metadata["tag"], snapshot.metadata["fingerprint"])
+        return _published(self._repository.snapshot(at))
+
+    def published_before(self, fingerprint: str) -> Published | None:
+        """The last data set that was published, other than this one; None where there was none."""
+        found = map(_published, self._repository.history("main"))
+        return next((one for one in found if one is not None and one.fingerprint != fingerprint), None)
 
     def digest(self, at: str = "staging") -> str:
         """Of all committed data by key, whatever the order and number of commits; reads and checks everything."""
@@ -214,6 +217,12 @@ class FeatureStore:
             return ragged.read(group, self._indexes[path][1], keys)
 
         return self._repository.read(path, "staging", read)
+
+
+def _published(snapshot: icechunk.SnapshotInfo) -> Published | None:
+    if "tag" not in snapshot.metadata:
+        return None
+    return Published(snapshot.id, snapshot.metadata["tag"], snapshot.metadata["fingerprint"])
 
 
 def _path(feature: str, fingerprint: str) -> str:

@@ -47,6 +47,7 @@ class Location:
                 return
             unfinished = self._folder.with_name(f".{self._folder.name}.unfinished")
             shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: this one holds the lock
+            unfinished.mkdir()  # Icechunk panics where it cannot make it
             lay_out(icechunk.Repository.create(self._storage(unfinished)))
             unfinished.rename(self._folder)
 

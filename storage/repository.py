@@ -27,8 +27,11 @@ class Repository:
         self._location = Location(url)
         self.url = url
         with self._translating("unreadable", "opening"):
-            if create and not self._location.exists():
+            absent = create and not self._location.exists()
+        if absent:
+            with self._translating("unwritable", "making a store"):
                 self._location.make(_lay_out)
+        with self._translating("unreadable", "opening"):
             self._versions = self._location.open()
         self.root("staging")
 
@@ -47,6 +50,11 @@ class Repository:
                 return self._versions.lookup_snapshot(at)
             except (icechunk.IcechunkError, ValueError):
                 raise StoreError("unknown_ref", f"{self.url} has no branch, tag or snapshot {at!r}") from None
+
+    def history(self, at: str) -> Iterator[icechunk.SnapshotInfo]:
+        """That version and those before it, newest first."""
+        with self._translating("unreadable", f"the history of {at!r}"):
+            yield from self._versions.ancestry(snapshot_id=self.snapshot(at).id)
 
     def root(self, at: str) -> zarr.Group:
         """The root group, for reading."""

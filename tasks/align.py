@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from prefect import task
@@ -25,6 +27,11 @@ POCKETSPHINX = "pocketsphinx"
 def aligner_named(name: str) -> Aligner:
     """``pocketsphinx``, or the folder or hub name of a ``Wav2Vec2ForCTC`` model."""
     return SphinxAligner() if name == POCKETSPHINX else CtcAligner(name)
+
+
+def aligner_of(recipe: Mapping[str, Any]) -> Aligner:
+    """The aligner that has this recipe, as far as its files and libraries are the same."""
+    return aligner_named(recipe.get("ctc", POCKETSPHINX))
 
 
 @task(cache_policy=NO_CACHE)

@@ -20,7 +20,7 @@ from tasks.features.pooling import pool
 
 CODE_VERSION = 2
 """Of this module and of the pooling; in the recipe."""
-BLOCK = 64
+BLOCK = 256
 """Segments whose frames are in memory at once."""
 
 

@@ -6,9 +6,12 @@ Shapes: S streams, B batch, T steps, d width, H heads.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from dmd_model.transformer import StackedLinear, StackedNorm, dropout, normalise
+from dmd_model.attention import attend
+from dmd_model.dropout import dropout, relu_dropout
+from dmd_model.transformer import StackedLinear, StackedNorm, normalise
 
 
 class Attention(nn.Module):
@@ -16,7 +19,9 @@ class Attention(nn.Module):
 
     def __init__(self, streams: int, width: int, heads: int, attention_dropout: float):
         super().__init__()
-        self.heads, self.attention_dropout = heads, attention_dropout
+        self.heads = heads
+        rates = torch.full((streams,), attention_dropout) if attention_dropout else None
+        self.register_buffer("attention_dropout", rates, persistent=False)  # [S]
         self.query = StackedLinear(streams, width, width)
         self.key_value = StackedLinear(streams, width, 2 * width)
         self.out = StackedLinear(streams, width, width)
@@ -32,15 +37,9 @@ class Attention(nn.Module):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
         """[S, B, T_q, d]; zero for a sample that sees no step at all."""
         hears = seen.any(dim=-1, keepdim=True)  # [S or 1, B, 1]
-        barred = (~seen & hears)[:, :, None, None]  # [S or 1, B, 1, 1, T_k]
-        scale = (query.shape[-1] / self.heads) ** -0.5
-        scores = self._split(query * scale) @ self._split(key).mT  # [S, B, H, T_q, T_k]
-        weights = scores.masked_fill(barred, float("-inf")).softmax(dim=-1)
-        heard = dropout(weights, self.attention_dropout, self.training) @ self._split(value)  # [S, B, H, T_q, d/H]
-        return self.out(heard.transpose(2, 3).flatten(3)) * hears[..., None]
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(2, 3)  # [S, B, H, T, d/H]
+        dropout = self.attention_dropout if self.training else None
+        heard = attend(query, key, value, self.heads, seen[:, :, None], dropout)  # [S, B, T_q, d]
+        return self.out(heard) * hears[..., None]
 
 
 class FeedForward(nn.Module):
@@ -54,5 +53,5 @@ class FeedForward(nn.Module):
         self.contract = StackedLinear(streams, 4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = dropout(self.expand(self.norm(normalise(x))).relu(), self.relu_dropout, self.training)
+        hidden = relu_dropout(self.expand(self.norm(normalise(x))), self.relu_dropout, self.training)
         return x + dropout(self.contract(hidden), self.residual_dropout, self.training)

@@ -21,10 +21,10 @@ import torch
 
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.dropout import dropout
 from dmd_model.heads import mlp_head
 from dmd_model.model import Model, Output
 from dmd_model.recurrent import Recurrent, RowNorm, inside
-from dmd_model.transformer import dropout
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ from dmd_model.baselines.mult import SOURCES, TARGETS, Memory
 from dmd_model.baselines.projected import ProjectionConfig
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.dropout import dropout
 from dmd_model.model import Model, Output
 from dmd_model.projection import Projection
-from dmd_model.transformer import StackedNorm, dropout, normalise, positions
+from dmd_model.transformer import StackedNorm, normalise, positions
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernels, in mean squared distances
 TEMPERATURE = 0.1  # of the cosines that choose between keys

@@ -29,10 +29,11 @@ from dmd_model.baselines.attention import Attention, FeedForward
 from dmd_model.baselines.projected import ProjectionConfig
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.dropout import dropout
 from dmd_model.heads import ResidualHead
 from dmd_model.model import Model, Output
 from dmd_model.projection import Projection, last_steps
-from dmd_model.transformer import StackedLinear, StackedNorm, at_step, dropout, normalise, positions
+from dmd_model.transformer import StackedLinear, StackedNorm, at_step, normalise, positions
 
 
 @dataclass(frozen=True)

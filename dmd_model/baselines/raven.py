@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from dmd_model.batch import Batch
 from dmd_model.config import Training
+from dmd_model.dropout import dropout
 from dmd_model.model import Model, Output
 from dmd_model.recurrent import Recurrent
-from dmd_model.transformer import dropout
 
 
 @dataclass(frozen=True)

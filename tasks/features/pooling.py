@@ -28,18 +28,22 @@ def pool(frames: Frames, words: Sequence[Word]) -> tuple[np.ndarray, np.ndarray]
     word, frame, weight = word[measured], frame[measured], weight[measured]  # [P] pairs of a word and a frame
 
     values = np.zeros((len(words), frames.values.shape[1]))  # [W, D]
-    pooled, first = np.unique(word, return_index=True)  # pairs come word by word
+    first = np.flatnonzero(np.diff(word, prepend=-1))  # pairs come word by word
+    pooled = word[first]
     if len(pooled):
         weighted = frames.values[frame] * weight[:, None]  # [P, D] float64
         values[pooled] = np.add.reduceat(weighted, first) / np.add.reduceat(weight, first)[:, None]
-    return values.astype(np.float32), np.isin(np.arange(len(words)), pooled)
+    mask = np.zeros(len(words), bool)  # [W]
+    mask[pooled] = True
+    return values.astype(np.float32), mask
 
 
 def _edges(times: np.ndarray) -> np.ndarray:
     """Frame f stands for the time from ``edges[f]`` to ``edges[f + 1]``; float64 [F + 1]. A lone one, for all time."""
     if len(times) == 0:
         return np.zeros(1)
-    half_hop = float(np.median(np.diff(times))) / 2 if len(times) > 1 else np.inf
+    hops = np.sort(np.diff(times))  # not np.median, which takes as long as all the rest
+    half_hop = float(hops[(len(hops) - 1) // 2] + hops[len(hops) // 2]) / 4 if len(times) > 1 else np.inf
     return np.concatenate([[times[0] - half_hop], (times[:-1] + times[1:]) / 2, [times[-1] + half_hop]])
 
 

@@ -49,7 +49,7 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, dataset: str) -> 
         {
             "name": name,
             "columns": values.shape[1],
-            "rows": "frames" if name in data.frame_offsets else "words",
+            "rows": "pieces" if name == "pieces" else "frames" if name in data.frame_offsets else "words",
             "measured": float(data.masks[name].mean()) if len(values) else 0.0,
             "recipe": json.dumps(store.recipe(name, fingerprints[name])) if name in fingerprints else "imported",
         }

@@ -138,8 +138,7 @@ def _health(name: str, unit: str, values: np.ndarray, correlation: float | None)
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return Health(name, unit, (), (), correlation)
-    low, high = np.percentile(finite, EDGES)
+    low, *percentiles, high = np.percentile(finite, (EDGES[0], *PERCENTILES, EDGES[1])).tolist()
     ends = (low, high) if high > low else (low - 0.5, low + 0.5)
     counts, _ = np.histogram(np.clip(finite, low, high), BINS, ends)
-    percentiles = tuple(np.percentile(finite, PERCENTILES).tolist())
-    return Health(name, unit, percentiles, tuple((counts / counts.max()).tolist()), correlation)
+    return Health(name, unit, tuple(percentiles), tuple((counts / counts.max()).tolist()), correlation)

@@ -1,60 +1,14 @@
 """The bank of encoders; that each stream is the official encoder is shown in test_official.py."""
 
-import pytest
 import torch
 from torch import nn
 
-from dmd_model import transformer
-from dmd_model.transformer import EncoderBank, _Attention, _bytes, drop_thresholds, dropout, positions
+from dmd_model.transformer import EncoderBank, positions
 
 
 def bank(streams=5, own=2, layers=2) -> EncoderBank:
     torch.manual_seed(0)
     return EncoderBank(streams, own, 8, 2, layers, [0.1] * streams, 0.1, 0.1, 0.1)
-
-
-@pytest.mark.parametrize("p, share", [(0.3, 77 / 256), (0.5, 0.5)])
-def test_dropout_keeps_the_expectation_and_its_share(p, share):
-    torch.manual_seed(0)
-    x = torch.ones(50_001)
-    kept = dropout(x, p, True)
-    assert (kept == 0).float().mean() == pytest.approx(share, abs=0.01)
-    assert kept.mean() == pytest.approx(1, abs=0.01)
-    assert dropout(x, p, False) is x and dropout(x, 0.0, True) is x
-
-
-@pytest.mark.parametrize("probabilities", [None, [0.3, 0.0]])
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("parts", [1, 2])
-def test_attention_and_its_gradients_are_those_of_the_plain_formula(monkeypatch, probabilities, masked, parts):
-    """Two streams, of which the second drops nothing, one by one or together; the plain formula gets the same draws."""
-    monkeypatch.setattr(transformer, "_CACHED_ELEMENTS", parts * 3 * 2 * 5 * 6)
-    random = torch.Generator().manual_seed(0)
-    q, k, v, grad = (torch.randn(2, 3, 2, 4, steps, generator=random) for steps in (5, 6, 6, 5))
-    bias = torch.zeros(2, 3, 1, 1, 6).masked_fill(torch.arange(6) > 3, float("-inf")) if masked else None
-    thresholds = probabilities and drop_thresholds(probabilities)[:, None, None, None, None]
-    found = []
-    for plain in (False, True):
-        inputs = [x.clone().requires_grad_() for x in (q, k, v)]
-        torch.manual_seed(1)
-        if plain:
-            scores = torch.einsum("sbhdq,sbhdk->sbhqk", *inputs[:2]) / 2 + (0 if bias is None else bias)
-            weights = scores.softmax(dim=-1)
-            if probabilities:
-                split = zip(weights.split(parts), thresholds.split(parts), strict=True)
-                kept = torch.cat([_bytes(part.shape, part.device) >= threshold for part, threshold in split])
-                weights = weights * kept * (256 / (256 - thresholds))
-            heard = torch.einsum("sbhqk,sbhdk->sbhdq", weights, inputs[2])
-        else:
-            heard = _Attention.apply(*inputs, bias, thresholds)
-        heard.backward(grad)
-        found.append([heard, *(x.grad for x in inputs)])
-    for ours, expected in zip(*found, strict=True):
-        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
-    if probabilities:
-        torch.manual_seed(1)
-        kept = _bytes(torch.Size([2, 100_000]), q.device) >= drop_thresholds(probabilities)[:, None]
-        assert kept.float().mean(dim=1).tolist() == pytest.approx([1 - 77 / 256, 1], abs=0.01)
 
 
 def test_streams_do_not_mix():

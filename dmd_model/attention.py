@@ -1,0 +1,63 @@
+"""Multi-head attention with dropout, for the narrow heads of the field (5 columns in DMD).
+
+With heads this narrow the [T_q, T_k] matrices of the weights are ten times the size of all else, and writing and
+reading them is what attention costs on a CPU. There, one kernel keeps a block of them in the cache, and the backward
+pass works them out again, dropout included (as FlashAttention does: Dao et al., NeurIPS 2022). Elsewhere, and for other
+numbers than float32, the plain formula is computed.
+
+Shapes: S streams, B batch, T_q steps that ask, T_k steps that are heard, E width, H heads of D = E / H columns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmd_model import kernels
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, dropout: Tensor | None) -> Tensor:
+    """What each step hears, [S, B, T_q, E], of ``key`` and ``value`` [S, B, T_k, E]; ``query`` is [S, B, T_q, E].
+
+    ``seen`` bool, broadcast to [S, B, T_q, T_k]: which steps are heard; a step that hears none gets zeros. ``dropout``:
+    the probability [S] at which each stream drops a weight.
+    """
+    if kernels.serve(query):
+        return _Fused.apply(query, key, value, heads, seen, dropout)
+    return plain_attend(query, key, value, heads, seen, dropout)
+
+
+def plain_attend(query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, dropout: Tensor | None) -> Tensor:
+    """The same by the formula."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(2, 3) for x in (query, key, value))  # [S, B, H, T, D]
+    hears = seen.any(dim=-1, keepdim=True)  # [S, B, T_q or 1, 1]
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT  # [S, B, H, T_q, T_k]
+    weights = scores.masked_fill((~seen & hears)[:, :, None], float("-inf")).softmax(dim=-1)
+    if dropout is not None:
+        rate = dropout[:, None, None, None, None]
+        weights = weights * (torch.rand_like(weights) >= rate) / (1 - rate)
+    return (weights @ v).transpose(2, 3).flatten(3) * hears
+
+
+class _Fused(torch.autograd.Function):
+    """The kernel as a function that autograd knows."""
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, dropout: Tensor | None):
+        streams, batch, asking, width = query.shape
+        ctx.seed = 0 if dropout is None else kernels.draw_seed()
+        rates = query.new_zeros(streams) if dropout is None else dropout
+        seen = seen.expand(streams, batch, *seen.shape[2:])
+        heard, log_sums = query.new_empty(query.shape), query.new_empty(streams, batch, heads, asking)
+        loop, _ = kernels.attention(width // heads)
+        kernels.run(loop, (query, key, value, seen, rates, heard, log_sums), ctx.seed, count=streams * batch)
+        ctx.save_for_backward(query, key, value, seen, rates, heard, log_sums)
+        return heard
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        query, *_, log_sums = saved = ctx.saved_tensors
+        gradients = [torch.zeros_like(x) for x in saved[:3]]
+        _, loop = kernels.attention(query.shape[3] // log_sums.shape[2])
+        kernels.run(loop, (*saved, grad, *gradients), ctx.seed, count=query.shape[0] * query.shape[1])
+        return *gradients, None, None, None
