@@ -21,6 +21,7 @@ from tests.conftest import dask_processes
 from tests.faults.made_up_run import corpus, instruments, parameters
 
 COORDINATORS = 50
+KINDS = ("the flow's process", "its process group", "a Dask worker", "the Prefect server", "SIGTERM")
 TIMES = 5
 VIDEOS, SEGMENTS = 8, 240
 PATIENCE = 600
@@ -36,7 +37,7 @@ def kills(home: Path) -> None:
     wait(start(raw, folder / "undisturbed"))
     whole, everything = store_of(raw, folder / "undisturbed").digest(), results(raw, folder / "undisturbed")
     dice = random.Random(0)
-    for what in ("the flow's process", "its process group", "a Dask worker", "the Prefect server", "SIGTERM"):
+    for what in KINDS:
         lost, same, slowest = 0, 0, 0.0
         for number in range(TIMES):
             place = folder / f"{what} {number}"

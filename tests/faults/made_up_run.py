@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import re
 import shutil
 import struct
 import time
@@ -166,8 +165,8 @@ class Ends(logging.Handler):
         self.seen = [("start", time.time())]
 
     def emit(self, record: logging.LogRecord) -> None:
-        if found := re.search("Task run '([a-z ]+).*' - Finished", record.getMessage()):
-            self.seen.append((found[1], record.created))
+        if record.getMessage().startswith("Finished in state") and hasattr(record, "task_run_name"):
+            self.seen.append((record.task_run_name.split("-")[0], record.created))
 
 
 if __name__ == "__main__":

@@ -104,6 +104,7 @@ def test_a_run_goes_on_whatever_of_it_was_killed(raw, undisturbed, scheduler, tm
         for server in (member for member in family if "prefect" in member.cmdline()):
             server.kill()
         assert process.wait(timeout=PATIENCE) == 1
+    assert "is gone: run again, what was done is kept" in home.log.read_text()
     _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     assert not alive
     kept = home.results()
