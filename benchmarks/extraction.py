@@ -1,7 +1,8 @@
 """What extraction costs and how good alignment is, beside its floor and its peer.
 
     python -m benchmarks.extraction [floor workers peer alignment many] [--segments 24] [--many 2200]
-        [--home .dmd/benchmarks/extraction] [--fet PYTHON] [--peer-clips 6] [--grid FOLDER] [--ctc MODEL]
+        [--many-seconds 0.5] [--many-steps words glove bert pieces vision audio] [--home .dmd/benchmarks/extraction]
+        [--fet PYTHON] [--peer-clips 6] [--grid FOLDER] [--ctc MODEL]
 
 ``floor``: CPU time of the pipeline beside bare loops over the same clips. ``workers``: wall time of two workers and of
 one. ``peer``: MMSA-FET on the same clips, where ``--fet`` names the Python that it is installed in. ``alignment``:
@@ -32,6 +33,7 @@ from tasks.sample import build
 
 EVERY_PICTURE = 1000.0
 """Pictures a second: more than any video has."""
+FEATURES = ("glove", "bert", "pieces", "vision", "audio")
 GRID = {"bbaf2n": "bbaf2n", "id2_vcd_swwp2s": "swwp2s"}
 """Clips of GRID, and the .align files with their true times."""
 
@@ -42,6 +44,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", default=list(parts), help=", ".join(parts))
     parser.add_argument("--segments", type=int, default=24)
     parser.add_argument("--many", type=int, default=2200)
+    parser.add_argument("--many-seconds", type=float, default=0.5, help="of each of the many segments")
+    parser.add_argument("--many-steps", nargs="+", default=["words", *FEATURES], help="what measures them")
     parser.add_argument("--home", type=Path, default=Path(".dmd/benchmarks/extraction"))
     parser.add_argument("--fet", help="the Python in whose environment MMSA-FET is installed")
     parser.add_argument("--peer-clips", type=int, default=6)
@@ -139,7 +143,7 @@ def many_segments(options: argparse.Namespace) -> None:
     """Memory over many short segments, a run that finds all of them done, commits and packing."""
     unchanged(corpus(options), options.home, options.many)
     commits(options.home)
-    many(corpus(options), options.home, options.many)
+    many(corpus(options), options.home, options.many, options.many_seconds, options.many_steps)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,30 +23,30 @@ from tasks.ingest import ingest, read_raw
 from tasks.pack import pack
 from tasks.workers import Workers
 
-SECONDS = 0.5
-"""Of each segment."""
 FAR = 1_000_000
 UTTERANCE = 7.0
 """Seconds of a segment of CMU-MOSEI, about; one of CMU-MOSI has four."""
 
 
-def many(raw: Path, home: Path, count: int) -> None:
-    """Measure ``count`` segments; print memory, CPU time and sizes."""
-    segments = cut_up(raw, home / "raw-many", count)
+def many(raw: Path, home: Path, count: int, seconds: float, names: Collection[str]) -> None:
+    """Measure ``count`` segments of so many seconds by the steps of these names; print memory, CPU time and sizes."""
+    segments = cut_up(raw, home / "raw-many", count, seconds)
     with warm_run(home / "many", home / "raw-many", segments, cores=2) as run:
         began = cpu_seconds()
         for name, step in run.steps():
+            if name not in names:
+                continue
             with memory_followed(f"{name}, {count} segments"):
                 step()
-        used = (cpu_seconds() - began) / (count * SECONDS)
-        print(f"{used:.3f} CPU seconds for a second of video, in segments of {SECONDS} s")
-    show_sizes(run, home / "many" / "store", count)
+        used = (cpu_seconds() - began) / (count * seconds)
+        print(f"{used:.3f} CPU seconds for a second of video, in segments of {seconds} s")
+    show_sizes(run, home / "many" / "store", count * seconds)
 
 
 def unchanged(raw: Path, home: Path, count: int) -> None:
     """Every step of a run, ingest and packing included, over ``count`` segments whose results are made up."""
     shutil.rmtree(home / "unchanged", ignore_errors=True)
-    cut_up(raw, home / "raw-many", count)
+    cut_up(raw, home / "raw-many", count, 0.5)
     store, instruments = FeatureStore.open(str(home / "unchanged")), tools()
     with Workers() as workers:
         run = Run(store, workers, home / "raw-many", instruments)
@@ -98,8 +98,8 @@ def commits(home: Path) -> None:
           f"{FAR * UTTERANCE / 3600:,.0f} hours)")  # fmt: skip
 
 
-def cut_up(raw: Path, folder: Path, count: int) -> list[Segment]:
-    """So many stretches of the corpus, each said to be a segment of a full video, with a text of its own."""
+def cut_up(raw: Path, folder: Path, count: int, seconds: float) -> list[Segment]:
+    """``count`` stretches of the corpus, each said to be a segment of a full video, with a text of its own."""
     clips = [raw / segment.media for segment in read_raw(raw)[0]]
     long = [clip for clip in clips if media.probe(clip).duration > 2.0]
     (folder / "Raw").mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def cut_up(raw: Path, folder: Path, count: int) -> list[Segment]:
     lines = ["video_id,clip_id,text,start_sec,end_sec"]
     for number in range(count):
         start = 0.3 + (number // len(long)) * 0.9 * len(long) / count
-        lines.append(f"{number % len(long)},{number},well number {number},{start:.4f},{start + SECONDS:.4f}")
+        lines.append(f"{number % len(long)},{number},well number {number},{start:.4f},{start + seconds:.4f}")
     (folder / "label.csv").write_text("\n".join(lines))
     return read_raw(folder, folder / "inventory.json")[0]
 
@@ -149,8 +149,8 @@ def memory_followed(name: str) -> Iterator[None]:
     print(f"{name}: {time.monotonic() - began:.0f} s; memory of all processes by quarters: {quarters} MiB")
 
 
-def show_sizes(run: Run, folder: Path, count: int) -> None:
+def show_sizes(run: Run, folder: Path, seconds: float) -> None:
     """Bytes on disk, and the columns that they are for."""
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     columns = {name: len(tool.columns) for name, tool in run.instruments.items()}
-    print(f"the store: {size / 1e6:.0f} MB, {size / count / SECONDS / 1e3:.0f} kB for a second of video ({columns})")
+    print(f"the store: {size / 1e6:.0f} MB, {size / seconds / 1e3:.0f} kB for a second of video ({columns})")

@@ -13,15 +13,17 @@ Shapes: S streams, B batch, T_q steps that ask, T_k steps that are heard, E widt
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from filelock import FileLock
 from numba import boolean, float32, int64, njit, uint32, void
-from platformdirs import user_cache_path
 from torch import Tensor
 
 _LANES, _MOST_LANES = 16, 64  # a block's rows are a multiple of the first, and no longer than the second
@@ -31,7 +33,7 @@ _BIAS, _MANTISSA = np.float32(127), np.float32(2**23)  # of the bits of a float3
 _SMALLEST_EXPONENT = np.float32(-126)  # of a float32 that is not denormal
 _BLOCK = 4096  # of numbers that are gone over twice, so that they are in the cache the second time
 _ALL = 4294967295.0  # the largest hash
-_MATHS = {"nsz", "nnan", "ninf", "arcp", "contract", "afn", "reassoc"}
+_MATHS = {"nsz", "arcp", "contract", "afn", "reassoc"}  # what is not finite stays so, and is found
 _LOOPS = {"nogil": True, "fastmath": _MATHS, "error_model": "numpy"}
 _ROW, _ARRAY, _SEEN, _RANGE = float32[::1], float32[:, :, :, :], boolean[:, :, :, :], (int64, int64, int64)
 
@@ -80,9 +82,7 @@ def _compiled(*functions) -> tuple[Callable[..., None], ...]:
 
     Under a lock, for two processes that compile a function at the same moment leave a cache that none can read.
     """
-    folder = user_cache_path("dmd")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "kernels.lock"):
+    with FileLock(Path(tempfile.gettempdir()) / f"dmd-kernels-{os.getuid()}.lock"):
         return tuple(njit(types, cache=True, **_LOOPS)(function) for function, types in functions)
 
 

@@ -78,6 +78,10 @@ class FineTuned(Model):
         """Those of the model."""
         return self.model.losses(output, labels)
 
+    def units(self, output: Any) -> Any:
+        """The graph distillation units of a DMD."""
+        return self.model.units(output)
+
 
 def load_weights(encoder: nn.Module, folder: Path) -> None:
     """Give an encoder the weights in ``folder``."""

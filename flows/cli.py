@@ -157,7 +157,7 @@ def search(*, run: Options[SearchParameters] = SEARCH) -> None:
 def retrain(*, run: Options[RetrainParameters] = RETRAIN) -> None:
     """Train the champion's model on data that have arrived.
 
-    It is promoted if it has become better.
+    It is promoted if it has become better. Where no champion serves, the first one is trained.
     """
     from flows.local_server import at_hand
     from flows.retrain import retrain as flow
@@ -165,21 +165,23 @@ def retrain(*, run: Options[RetrainParameters] = RETRAIN) -> None:
     with at_hand():
         state = flow(run, return_state=True)
     page = state.result()
-    print(f"\nretraining: {page}" if page else f"\n{state.message}")
+    print(f"\nreport: {page}" if page else f"\n{state.message}")
 
 
 @app.command
-def predict(run: Options[PredictParameters]) -> None:
+def predict(run: Options[PredictParameters], *, as_json: AsJson = False) -> None:
     """Read a video of your own, word by word, with a trained model.
 
     Makes a page to look at, and tables of every segment and word.
     """
     from flows.local_server import at_hand
     from flows.predict import predict_video
+    from tasks.prediction_files import summary
 
     with at_hand():
         page = predict_video(run)
-    print(f"\nprediction: {page}")
+    written = page.with_suffix(".json").read_text(encoding="utf-8")
+    print(written if as_json else f"\n{summary(json.loads(written))}\n\nprediction: {page}")
 
 
 @app.command(name="import")
@@ -256,7 +258,7 @@ def _show_models(data: DataParameters, as_json: bool) -> None:
 def report(*, data: Options[DataParameters] = DATA) -> None:
     """Draw the page of results again, of all that was trained.
 
-    It is of the models on the data set that was published last.
+    It is of the models on the data set that was published last, each as it was trained last.
     """
     from flows.local_server import at_hand
     from flows.train import report_published

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 from prefect import flow
 
-from flows.parameters import Modality, RawParameters, RunParameters
+from flows.parameters import DataParameters, ExtractParameters, Modality, RawParameters, RunParameters
 from flows.train import train_elsewhere
 from storage.feature_store import FeatureStore, Published
 from tasks.align import align, aligner_named
@@ -15,6 +16,7 @@ from tasks.champion import crown
 from tasks.evaluate import evaluate
 from tasks.extract import Instrument, Step, extract, instruments, modality
 from tasks.ingest import import_features, ingest
+from tasks.limits import one_at_a_time
 from tasks.pack import pack
 from tasks.report import report
 from tasks.sample import make_sample
@@ -41,8 +43,9 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
     becomes it. Returns the path of the report, if the run goes far enough for one. Raises GateRefused where validation
     fails; the report then says why.
     """
-    store, raw = FeatureStore.open(run.store_url), raw_folder(run)
-    data = make_data_set(store, raw, run)
+    with one_at_a_time(coordinators(run)):
+        store, raw = FeatureStore.open(run.store_url), raw_folder(run)
+        data = make_data_set(store, raw, run)
     if data is None:
         return None
     runs, page = train_and_report(store, raw, data, run)
@@ -51,9 +54,20 @@ def dmd(run: RunParameters = RunParameters()) -> Path | None:  # noqa: B008 the 
     return page
 
 
+@flow(name="dmd")
+def extract_data_set(run: ExtractParameters = ExtractParameters()) -> Path | None:  # noqa: B008
+    """The same, to the published data set; nothing is trained."""
+    return dmd.fn(run)
+
+
 def raw_folder(run: RawParameters) -> Path | None:
     """The folder of raw video: the one that is named, or the sample corpus, made where it is absent."""
     return make_sample(run.folder / f"raw-{run.segments}", run.segments) if run.makes_sample else run.raw
+
+
+def coordinators(run: DataParameters) -> str:
+    """The concurrency limit of the runs that make data in this store: those of deployments wait for each other."""
+    return f"dmd-store-{run.dataset}-{hashlib.sha256(run.store_url.encode()).hexdigest()[:8]}"
 
 
 def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> DataSet | None:
@@ -65,7 +79,10 @@ def make_data_set(store: FeatureStore, raw: Path | None, run: RunParameters) -> 
         steps = extract_features(store, raw, run) if raw else []
         if not run.reaches("validate"):
             return None
-        dataset = pack(store, steps, run.aligned) if raw else import_features(store, run.features, run.text, run.folds)
+        if raw:
+            dataset = pack(store, steps, run.aligned)
+        else:
+            dataset = import_features(store, run.features, run.text, run.folds, run.errata, run.text_encoder)
         verdict = validate(store, dataset, steps, run.min_coverage, run.folder / "docs")
         return DataSet(dataset, steps, verdict, publish(store, dataset) if verdict.passed else None)
 

@@ -20,14 +20,19 @@ from typing import NoReturn
 
 import psutil
 import requests
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.processes import die_with_parent
+from tasks.progress import Progress
 
 SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
 GOODBYE_SECONDS = 5.0
 """How long a process goes on whose server is gone."""
+LEASES = '[server.concurrency]\nlease_storage = "prefect.server.concurrency.lease_storage.filesystem"\n'
+"""By default the server keeps in memory who holds which concurrency limit: killed, it would never free their places."""
 POOLS = {"cpu": None, "gpu": 1}
 """How many runs each work pool takes at a time; None is any number."""
 
@@ -54,20 +59,21 @@ def up(home: Path, port: int) -> str:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ServerError(f"another server listens at {address}: end it, or choose another --port")
     home.mkdir(parents=True, exist_ok=True)
-    SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n')
+    SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n{LEASES}')
     try:
-        processes = {"server": _start(home, "server", *_server_arguments(port))}
-        _remember(home, processes)
-        _wait_for(address, processes["server"], home)
-        for pool, limit in POOLS.items():
-            _prefect("work-pool", "create", pool, "--type", "process", "--overwrite")
-            if limit:
-                _prefect("work-pool", "set-concurrency-limit", pool, str(limit))
-        _prefect("deploy", "--all")
-        for pool in POOLS:
-            name = f"{pool}-worker"
-            processes[name] = _start(home, name, "worker", "start", "--pool", pool, "--name", name)
+        with Progress("start Prefect", total=2 + len(POOLS), unit="step") as progress:
+            processes = {"server": _start(home, "server", *_server_arguments(port))}
             _remember(home, processes)
+            _wait_for(address, processes["server"], home)
+            progress.advance("server")
+            _make_pools(address)
+            _prefect("deploy", "--all")
+            progress.advance("deployments")
+            for pool in POOLS:
+                name = f"{pool}-worker"
+                processes[name] = _start(home, name, "worker", "start", "--pool", pool, "--name", name)
+                _remember(home, processes)
+                progress.advance(name)
     except BaseException:
         down(home)
         raise
@@ -181,6 +187,16 @@ def _start(folder: Path, name: str, *arguments: str, dies_with_us: bool = False)
             preexec_fn=partial(die_with_parent, signal.SIGTERM) if dies_with_us else None,
         )
     return psutil.Process(process.pid)
+
+
+def _make_pools(address: str) -> None:
+    from prefect.workers.process import ProcessWorker  # a second, and only `dmd up` needs it
+
+    template = ProcessWorker.get_default_base_job_template()
+    with temporary_settings({PREFECT_API_URL: f"{address}/api"}), get_client(sync_client=True) as client:
+        for name, limit in POOLS.items():
+            pool = WorkPoolCreate(name=name, type="process", base_job_template=template, concurrency_limit=limit)
+            client.create_work_pool(pool, overwrite=True)
 
 
 def _prefect(*arguments: str) -> None:

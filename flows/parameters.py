@@ -26,6 +26,12 @@ HOME = Field(
     default_factory=lambda: Path(os.environ.get("DMD_HOME", ".dmd")),
     description="Folder in which everything lands: store, models, reports, one folder a data set (DMD_HOME).",
 )
+TRAIN_WITH = Field(
+    None,
+    pattern="^[^/]+/[^/]+$",
+    description="A deployment that trains, such as `dmd/train` on the pool of a machine with a GPU, which has the "
+    "same `home`; by default this run does.",
+)
 DATASET = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -132,7 +138,7 @@ class RawParameters(DataParameters):
         "video id.",
     )
     errata: bool = Field(
-        True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI (raw video)."
+        True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI."
     )
     dask: str | None = Field(None, description="Address of a running Dask scheduler; by default workers start here.")
     raw_on_workers: str | None = Field(
@@ -206,12 +212,7 @@ class RunParameters(RawParameters, TrainParameters):
         "or MISA, a folder of .csd, what `dmd export` wrote.",
     )
     stop_after: Stage = Field("train", description="The last stage to run.")
-    train_with: str | None = Field(
-        None,
-        pattern="^[^/]+/[^/]+$",
-        description="A deployment that trains, such as `dmd/train` on the pool of a machine with a GPU, which has the "
-        "same `home`; by default this run does.",
-    )
+    train_with: str | None = TRAIN_WITH
 
     @model_validator(mode="after")
     def _source(self) -> RunParameters:
@@ -238,9 +239,10 @@ class ExtractParameters(RunParameters):
 
 
 class RetrainParameters(RawParameters):
-    """Training again on new data: the model, its seeds and its text features are those of the champion."""
+    """Training again on new data; the model, its seeds and its text features are the champion's, if one serves."""
 
     device: Device = Field("auto", description="Where models train; auto: a GPU if there is one.")
+    train_with: str | None = TRAIN_WITH
 
     @model_validator(mode="after")
     def _source(self) -> RetrainParameters:
@@ -266,7 +268,9 @@ class VideoParameters(BaseModel):
         None,
         description="CSV of its segments: start and end in seconds, and text if you like. By default pauses part them.",
     )
-    without_text: bool = Field(False, description="Leave the words out: face and voice alone are read.")
+    without_text: Annotated[bool, Parameter(negative=())] = Field(
+        False, description="Leave the words out: face and voice alone are read."
+    )
     pause: float = Field(0.5, gt=0, description="Seconds without a word that part two segments.")
 
     @model_validator(mode="after")
@@ -294,6 +298,14 @@ class ImportParameters(DataParameters):
 
     dataset: str = Field(pattern=DATASET, description="Name of the data set.")
     text: Literal["glove", "bert"] = Field("glove", description="What the text features are.")
+    errata: bool = Field(
+        True, description="Leave out or correct the known label and cut errors of CMU-MOSI and CMU-MOSEI."
+    )
+    text_encoder: str | None = Field(
+        None,
+        description="Encoder whose word pieces the file's text_bert holds, by name on the hub or folder; by default "
+        "the field's bert-base-uncased.",
+    )
 
 
 class ExportParameters(DataParameters):

@@ -10,7 +10,6 @@ from flows.parameters import PredictParameters
 from storage.feature_store import FeatureStore
 from tasks.align import align
 from tasks.extract import TEXT_FEATURES, extract
-from tasks.features.sphinx import SphinxAligner
 from tasks.own_video import cut
 from tasks.predict import choose, predict, training_of
 from tasks.prediction_files import write_prediction
@@ -34,11 +33,11 @@ def predict_video(run: PredictParameters) -> Path:
             cut(run.video.absolute(), run.transcript, run.segments, not run.without_text, training.limits(run.pause),
                 training.word_seconds)
         )  # fmt: skip
-        steps = [align(store, workers, folder, SphinxAligner(), trust_given=True, retry_failures=False)]
+        steps = [align(store, workers, folder, training.aligner, trust_given=True, retry_failures=False)]
         for feature, instrument in training.instruments.items():
             if not (run.without_text and feature in TEXT_FEATURES):
                 steps.append(extract(store, workers, folder, feature, instrument, retry_failures=False))
-        reading = predict(store, steps, chosen)
+        reading = predict(store, steps, chosen, training)
         strip = pictures(workers, run.video.absolute())
     record = write_prediction(store, steps, chosen, reading, run.output)
     return prediction_page(run.video.absolute(), record, strip, run.output)

@@ -7,13 +7,13 @@ from pathlib import Path
 from prefect import State, flow
 from prefect.states import Completed
 
-from flows.dmd import make_data_set, raw_folder, train_and_report
-from flows.parameters import RetrainParameters
+from flows.dmd import coordinators, dmd, make_data_set, raw_folder, train_and_report
+from flows.parameters import RetrainParameters, RunParameters
 from storage.feature_store import FeatureStore
-from tasks.arrivals import look
+from tasks.arrivals import files_in, look
 from tasks.challenge import challenge, refuse_moved_splits, settle
-from tasks.champion import serving
-from tasks.drift import measure_drift
+from tasks.champion import champion
+from tasks.limits import one_at_a_time
 from tasks.retraining import retraining_page
 from tasks.validate import refuse
 
@@ -22,22 +22,26 @@ from tasks.validate import refuse
 def retrain(run: RetrainParameters = RetrainParameters()) -> Path | State:  # noqa: B008 the form shows these defaults
     """Train the champion's model on what has arrived, and promote the challenger if it is better on valid.
 
-    Where nothing has arrived the run is Completed at once, and says so. Returns the page of the decision. Raises
-    ChampionError where there is no champion, or it cannot be compared; GateRefused where the data set does not pass.
-    The champion serves on in both cases.
+    Where nothing has arrived the run is Completed at once, and says so. Where no champion serves yet, the flow `dmd`
+    trains the first one. Returns the page of the decision, or of that flow. Raises ChampionError where champion and
+    challenger cannot be compared, GateRefused where the data set does not pass; the champion serves on in both cases.
     """
-    champion, raw, store = serving(run.models_folder), raw_folder(run), FeatureStore.open(run.store_url)
-    inventory = run.folder / "inventory.json"
-    arrivals = look(store, raw, inventory, run.folds, run.errata, run.models_folder, champion)
-    if arrivals.judged:
-        return Completed(message=arrivals.sentence)
-    whole = run.run_of(champion.model, champion.seeds, champion.text)
-    data = make_data_set(store, raw, whole)
-    drift = measure_drift(store, data.fingerprint, {*arrivals.new, *arrivals.changed})
-    refuse_moved_splits(store, champion, data.fingerprint)
+    serving = champion(run.models_folder)
+    if serving is None:
+        if run.raw is not None and run.raw.is_dir() and not files_in(run.raw):
+            return Completed(message=f"nothing to train on: {run.raw} is empty, and no champion serves yet")
+        return dmd(RunParameters(**run.model_dump()))
+    with one_at_a_time(coordinators(run)):
+        raw, store, inventory = raw_folder(run), FeatureStore.open(run.store_url), run.folder / "inventory.json"
+        arrivals = look(store, raw, inventory, run.folds, run.errata, run.models_folder, serving)
+        if arrivals.judged:
+            return Completed(message=arrivals.sentence)
+        whole = run.run_of(serving.model, serving.seeds, serving.text)
+        data = make_data_set(store, raw, whole)
+    refuse_moved_splits(store, serving, data.fingerprint)
     runs, report = train_and_report(store, raw, data, whole)
-    outcome = challenge(store, data.published, champion, runs) if data.published else None
-    page = retraining_page(champion, arrivals, drift, data.verdict, outcome, report, run.folder / "retraining.html")
+    outcome = challenge(store, data.published, serving, runs) if data.published else None
+    page = retraining_page(serving, arrivals, data.verdict, outcome, report, run.folder / "retraining.html")
     refuse(data.verdict, page)
     settle(store, outcome, run.models_folder)
     return page

@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.deployments import run_deployment
 
-from flows.parameters import DataParameters, RunParameters, SearchParameters, TrainParameters
+from flows.parameters import CompareParameters, DataParameters, RunParameters, SearchParameters, TrainParameters
 from storage.feature_store import FeatureStore, Published
 from storage.schema import StoreError
 from tasks.champion import crown
@@ -32,6 +32,12 @@ def train_published(run: TrainParameters = TrainParameters()) -> Path:  # noqa: 
     page = report(store, published.fingerprint, [], None, published, rows, runs, None, run.folder / "results.html")
     crown(store, runs, run.models_folder)
     return page
+
+
+@flow(name="dmd")
+def compare_published(run: CompareParameters = CompareParameters()) -> Path:  # noqa: B008
+    """The same with every model and five seeds."""
+    return train_published.fn(run)
 
 
 @flow(name="report")

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import icechunk
 import numpy as np
 import zarr
 
@@ -126,15 +127,19 @@ class FeatureStore:
             if has(root, path):
                 ragged.forget_failures(root[path])
 
-    def write_aligned(self, recipe: dict, dataset: AlignedDataset) -> str:
-        """Commit a data set and return its recipe's fingerprint; nothing is committed where it is there already."""
+    def write_aligned(self, recipe: dict, dataset: AlignedDataset, source: Mapping[str, Any] | None = None) -> str:
+        """Commit a data set and return its recipe's fingerprint; nothing is committed where it is there already.
+
+        ``source`` (JSON-able) says of an imported data set what a report should tell of where it is from.
+        """
         fingerprint = schema.fingerprint(recipe)
         path = _aligned_path(fingerprint)
         for feature in dataset.features:
             _path(feature, fingerprint)
         with self._repository.commit(f"write {path}") as root:
             if not has(root, path):
-                aligned.create(create_group(root, path), dataset, {"recipe": recipe})
+                origin = json.dumps(source or {}, sort_keys=True)
+                aligned.create(create_group(root, path), dataset, {"recipe": recipe, "source": origin})
             elif root[path].attrs["sha256"] != aligned.digest(dataset):
                 raise StoreError("recipe_reused", f"{path} holds other data: a recipe must name all that goes into it")
         return fingerprint
@@ -146,6 +151,10 @@ class FeatureStore:
     def has_aligned(self, fingerprint: str) -> bool:
         """Whether this data set was written."""
         return self._repository.read(_aligned_path(fingerprint), "staging", lambda group: True, absent=False)
+
+    def aligned_source(self, fingerprint: str) -> dict[str, Any]:
+        """What is known of where an imported data set is from; empty where nobody said."""
+        return self._repository.read(_aligned_path(fingerprint), "staging", _read_source)
 
     def recipe(self, feature: str, fingerprint: str) -> dict:
         """What these results were made by; ``feature`` may be ``words`` or ``aligned``."""
@@ -171,10 +180,12 @@ class FeatureStore:
 
     def published(self, at: str = "main") -> Published | None:
         """What this very snapshot published; None where it published nothing."""
-        snapshot = self._repository.snapshot(at)
-        if "tag" not in snapshot.metadata:
-            return None
-        return Published(snapshot.id, snapshot.metadata["tag"], snapshot.metadata["fingerprint"])
+        return _published(self._repository.snapshot(at))
+
+    def published_before(self, fingerprint: str) -> Published | None:
+        """The last data set that was published, other than this one; None where there was none."""
+        found = map(_published, self._repository.history("main"))
+        return next((one for one in found if one is not None and one.fingerprint != fingerprint), None)
 
     def digest(self, at: str = "staging") -> str:
         """Of all committed data by key, whatever the order and number of commits; reads and checks everything."""
@@ -206,6 +217,12 @@ class FeatureStore:
             return ragged.read(group, self._indexes[path][1], keys)
 
         return self._repository.read(path, "staging", read)
+
+
+def _published(snapshot: icechunk.SnapshotInfo) -> Published | None:
+    if "tag" not in snapshot.metadata:
+        return None
+    return Published(snapshot.id, snapshot.metadata["tag"], snapshot.metadata["fingerprint"])
 
 
 def _path(feature: str, fingerprint: str) -> str:

@@ -51,6 +51,11 @@ class Repository:
             except (icechunk.IcechunkError, ValueError):
                 raise StoreError("unknown_ref", f"{self.url} has no branch, tag or snapshot {at!r}") from None
 
+    def history(self, at: str) -> Iterator[icechunk.SnapshotInfo]:
+        """That version and those before it, newest first."""
+        with self._translating("unreadable", f"the history of {at!r}"):
+            yield from self._versions.ancestry(snapshot_id=self.snapshot(at).id)
+
     def root(self, at: str) -> zarr.Group:
         """The root group, for reading."""
         snapshot = self.snapshot(at)

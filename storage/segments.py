@@ -32,7 +32,8 @@ class Segment:
     """One labelled stretch of a video, as the label file gives it.
 
     ``row`` is the line of the label file; ``media`` a path relative to the raw folder; ``media_sha256`` the hash of
-    that file's bytes; ``start`` and ``end`` seconds within it (``end`` is infinite for "to the end"); ``label`` is NaN
+    that file's bytes; ``sound`` and ``sound_sha256`` those of a recording of its own that the sound is in, if there is
+    one; ``start`` and ``end`` seconds within both (``end`` is infinite for "to the end"); ``label`` is NaN
     and ``split`` empty where there is none; ``given_words`` are word times that came with the data. ``failure`` is set
     where the row cannot be used at all (no media, a bad id, ...); ``excluded`` is a short reason where it is left out
     on purpose (``duplicate``, ...). Such rows stay in the table and are never extracted.
@@ -42,6 +43,8 @@ class Segment:
     row: int
     media: str = ""
     media_sha256: str = ""
+    sound: str = ""
+    sound_sha256: str = ""
     start: float = 0.0
     end: float = float("inf")
     text: str = ""
@@ -53,8 +56,13 @@ class Segment:
 
     @cached_property
     def media_key(self) -> str:
-        """Names what is seen and heard: the media bytes and the interval."""
+        """Names what is seen: the media bytes and the interval."""
         return _digest(self.media_sha256, self.start, self.end)
+
+    @cached_property
+    def sound_key(self) -> str:
+        """Names what is heard: the bytes of the sound and the interval."""
+        return _digest(self.sound_sha256 or self.media_sha256, self.start, self.end)
 
     @cached_property
     def text_key(self) -> str:
@@ -63,9 +71,9 @@ class Segment:
 
     @cached_property
     def speech_key(self) -> str:
-        """Names what is said and when: the recording, its transcript and the word times given with it."""
+        """Names what is said and when: the sound, its transcript and the word times given with it."""
         given = [(word.text, word.start, word.end) for word in self.given_words]
-        return _digest(self.media_key, self.text, given)
+        return _digest(self.sound_key, self.text, given)
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,8 @@ def to_arrays(segments: Sequence[Segment]) -> dict[str, np.ndarray]:
         "row": np.array([segment.row for segment in segments], np.int64),
         "media": arrays.text([segment.media for segment in segments]),
         "media_sha256": arrays.text([segment.media_sha256 for segment in segments]),
+        "sound": arrays.text([segment.sound for segment in segments]),
+        "sound_sha256": arrays.text([segment.sound_sha256 for segment in segments]),
         "start": np.array([segment.start for segment in segments], np.float64),
         "end": np.array([segment.end for segment in segments], np.float64),
         "text": arrays.text([segment.text for segment in segments]),

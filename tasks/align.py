@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from prefect import task
@@ -27,6 +29,11 @@ def aligner_named(name: str) -> Aligner:
     return SphinxAligner() if name == POCKETSPHINX else CtcAligner(name)
 
 
+def aligner_of(recipe: Mapping[str, Any]) -> Aligner:
+    """The aligner that has this recipe, as far as its files and libraries are the same."""
+    return aligner_named(recipe.get("ctc", POCKETSPHINX))
+
+
 @task(cache_policy=NO_CACHE)
 def align(
     store: FeatureStore, workers: Workers, raw: str, aligner: Aligner, trust_given: bool, retry_failures: bool
@@ -48,7 +55,7 @@ def align(
         name="align words",
         done=done,
         arguments={
-            step.key(s): (Recording.of(s, raw), s.start, s.end, s.text.split())
+            step.key(s): (Recording.of_sound(s, raw), s.start, s.end, s.text.split())
             for s in segments
             if step.key(s) not in given
         },

@@ -123,16 +123,12 @@ def ensemble(runs: Sequence[Path]) -> Ensemble:
 
 def trained(models: Path, model: str, published: Published) -> Ensemble:
     """All seeds of a model that were trained on this data, as the last of them was. Raises ChampionError for none."""
-    alike: dict[str, list[Path]] = {}  # by the data, text and code that they name
-    for run in finished(models, published):
-        if run.parent.name == model:
-            data = (run / "data.json").read_text(encoding="utf-8")
-            alike[data] = [*alike.pop(data, ()), run]  # to the end
-    if not alike:
+    runs = [run for run in finished(models, published) if run.parent.name == model]
+    if not runs:
         raise ChampionError(
             "not_trained", f"{models} has no {model} that was trained on {published.tag}: `dmd train` makes one"
         )
-    return ensemble(sorted(list(alike.values())[-1], key=lambda run: read_result(run)["seed"]))
+    return ensemble(sorted(runs, key=lambda run: read_result(run)["seed"]))
 
 
 def decide(models: Path, candidate: Ensemble, promoted: bool, reason: str, segments: str) -> None:

@@ -1,13 +1,11 @@
-"""Drift: how far the features of new segments lie from those of the segments that were there before."""
+"""Drift: how far the features of new segments lie from those of the segments that were published before."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset
@@ -44,13 +42,28 @@ class FeatureDrift:
     largest: tuple[ColumnDrift, ...]
 
 
-@task(name="drift", cache_policy=NO_CACHE)
-def measure_drift(store: FeatureStore, dataset: str, new: Collection[str]) -> list[FeatureDrift]:
-    """Of every feature of a packed data set, how its segments named ``new`` differ from the others."""
-    return drift(store.aligned(dataset, at="staging"), new)
+def drift_since_published(store: FeatureStore, dataset: str) -> tuple[FeatureDrift, ...]:
+    """Of every feature of a packed data set, how its new segments differ from the others.
+
+    New are those that the data set published before it has not, or has with another recording or text; there is no
+    drift where none was published.
+    """
+    before = store.published_before(dataset)
+    if before is None:
+        return ()
+    known = _contents(store, store.aligned(before.fingerprint, before.snapshot).ids, before.snapshot)
+    data = store.aligned(dataset, at="staging")
+    now = _contents(store, data.ids, "staging")
+    return drift(data, [name for name in now if now[name] != known.get(name)])
 
 
-def drift(data: AlignedDataset, new: Collection[str]) -> list[FeatureDrift]:
+def _contents(store: FeatureStore, ids: Iterable[str], at: str) -> dict[str, str]:
+    """What is measured of each segment, by id; of an imported one nothing is known but its id."""
+    keys = {str(segment.id): segment.speech_key for segment in store.segments(at)}
+    return {name: keys.get(name, "") for name in ids}
+
+
+def drift(data: AlignedDataset, new: Collection[str]) -> tuple[FeatureDrift, ...]:
     """A feature that was not measured in any new segment, or in any old one, is left out."""
     is_new = np.isin(data.ids, list(new))  # [N]
     found = []
@@ -62,7 +75,7 @@ def drift(data: AlignedDataset, new: Collection[str]) -> list[FeatureDrift]:
         old_means, new_means = means[measured & ~is_new], means[measured & is_new]
         if len(old_means) and len(new_means):
             found.append(_feature_drift(feature, data.columns[feature], old_means, new_means))
-    return found
+    return tuple(found)
 
 
 def _feature_drift(feature: str, columns: tuple[str, ...], old: np.ndarray, new: np.ndarray) -> FeatureDrift:

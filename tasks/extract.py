@@ -29,7 +29,7 @@ SEGMENT_SECONDS = 600.0
 """The longest that one segment is measured, the loading of models included: a decoder that hangs is ended then."""
 
 COMMIT_SECONDS = 5.0
-"""The most work, in seconds, that a killed run has to do again."""
+"""The most work, in seconds, that a killed run has to do again, beside the calls under way."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Step:
         """Under which the store knows this segment's result: the same where nothing it depends on differs."""
         if self.name == "words":
             return segment.speech_key
+        if self.name == "audio":
+            return segment.sound_key
         return segment.text_key if self.name in TEXT_FEATURES else segment.media_key
 
 
@@ -139,7 +141,8 @@ def usable(store: FeatureStore) -> list[Segment]:
 def _arguments(feature: str, raw: str, segment: Segment) -> tuple:
     if modality(feature) == "text":
         return (segment.text.split(),)
-    return (Recording.of(segment, raw), segment.start, segment.end)
+    recording = Recording.of_sound if feature == "audio" else Recording.of
+    return (recording(segment, raw), segment.start, segment.end)
 
 
 def commit_missing(

@@ -20,7 +20,7 @@ from storage.feature_store import FeatureStore
 from storage.interchange import formats
 from storage.schema import Failure, StoreError, fingerprint
 from storage.segments import Segment
-from tasks.errata import apply_errata, known_errata
+from tasks.errata import ERRATA, apply_errata, correct_features, known_errata, told
 from tasks.files import digest, write_text
 from tasks.folds import empty_splits, make_splits, recognised
 from tasks.labels import LABEL_RANGE, judge
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 SETTLED_NS = 2_000_000_000
 """A file changed so shortly ago may change again under the same time stamp: its hash is not remembered."""
+FIELD_ENCODER = "bert-base-uncased"
+"""Whose word pieces the field's files hold as ``text_bert``."""
 OUTSIDE = "in_no_official_fold"
 """Why a segment of a published data set is left out of its official folds."""
 
@@ -61,20 +63,31 @@ def ingest(store: FeatureStore, raw: Path, inventory: Path, folds: str | None, e
 
 
 @task(name="import", cache_policy=NO_CACHE)
-def import_features(store: FeatureStore, path: Path, text: str, folds: str | None) -> str:
+def import_features(
+    store: FeatureStore, path: Path, text: str, folds: str | None, errata: bool, text_encoder: str | None
+) -> str:
     """Commit a file or folder of features as a data set, split by video if it has no splits; return its fingerprint.
 
     It may be of any format of ``storage.interchange.formats``; ``text`` says what its text features are: glove or bert.
-    ``folds`` names official folds to split by. Raises StoreError.
+    ``folds`` names official folds to split by. ``errata``: whether known errors of published data sets are applied.
+    ``text_encoder`` is the one whose word pieces the file may hold, by default FIELD_ENCODER. Raises StoreError.
     """
     if not path.exists():
         raise StoreError("missing", f"there is no {path}: name a file or folder of features")
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     content = fingerprint({file.relative_to(path).as_posix(): digest([file]) for file in files})
-    recipe = {"content": content, "text": text, "folds": folds, "code": 3}
+    recipe = {
+        "content": content,
+        "text": text,
+        "folds": folds,
+        "errata": digest([ERRATA]) if errata else None,
+        "text_encoder": text_encoder or FIELD_ENCODER,
+        "code": 4,
+    }
     if store.has_aligned(fingerprint(recipe)):
         return fingerprint(recipe)
-    dataset = formats.read(path, text)
+    dataset, known = correct_features(formats.read(path, text), errata)
+    log.info("%s: %d segments, %d known errors", path, len(dataset.ids), len(known))
     if folds or not any(dataset.splits):
         splits, rule = make_splits(dataset.videos, folds)
         log.info("%s: split by the %s", path, rule)
@@ -82,7 +95,7 @@ def import_features(store: FeatureStore, path: Path, text: str, folds: str | Non
         if trouble := empty_splits(labelled, splits, rule):
             log.warning("%s: %s", path, trouble)
         dataset = replace(dataset, splits=tuple(splits[video] for video in dataset.videos))
-    return store.write_aligned(recipe, dataset)
+    return store.write_aligned(recipe, dataset, {"errata": known})
 
 
 def read_raw(
@@ -95,10 +108,10 @@ def read_raw(
     """Every row of a raw folder's labels as a segment with its recording, that file's hash and its given words.
 
     The folder has one of the layouts of ``tasks.layouts``. A segment is a recording of its own if there is one, else
-    the stretch from its start to its end of its full video. Word times beside a recording (``.align``, ``.TextGrid``,
-    ``.ctm``) or in a ``TimestampedWords`` sequence are its given words. Files are found by listing the folder and
-    comparing names: no id is ever made into a path. Links are followed, because people link data sets, but a recording
-    must be a regular file in the end.
+    the stretch from its start to its end of its full video; a ``.wav`` of the recording's name has its sound. Word
+    times beside a recording (``.align``, ``.TextGrid``, ``.ctm``) or in a ``TimestampedWords`` sequence are its given
+    words. Files are found by listing the folder and comparing names: no id is ever made into a path. Links are
+    followed, because people link data sets, but a recording must be a regular file in the end.
 
     Splits are those that the labels name, else by ``tasks.folds.make_splits``; ``folds`` names official folds to take
     in any case. ``errata``: whether known errors of published data sets are applied. ``inventory`` is the file that
@@ -122,12 +135,13 @@ def read_raw(
     words = TimedWords(raw, base, table.has_text)
     segments = [_with_recording(segment, recordings, raw, table.whole_videos, words) for segment in segments]
     words.log_misfits()
-    hashes = _hashes(raw, {segment.media for segment in segments if segment.media}, inventory)
-    segments = [_with_hash(segment, hashes) for segment in segments]
-    said = tuple(asdict(each) | ({} if errata or each.action == "note" else {"action": "refused"}) for each in known)
+    files = {name for segment in segments for name in (segment.media, segment.sound) if name}
+    hashes = _hashes(raw, files, inventory)
+    segments = [_with_hashes(segment, hashes) for segment in segments]
     untold = sum(is_untold(segment) for segment in segments)
     log.info("%s: layout %s, %d rows in %s, splits by %s", raw, layout.name, len(segments), table.path.name, rule)
-    return segments, Source(layout.name, table.path.relative_to(raw.parent).as_posix(), rule, untold, said)
+    labels = table.path.relative_to(raw.parent).as_posix()
+    return segments, Source(layout.name, labels, rule, untold, told(known, errata))
 
 
 def _with_splits(segments: Sequence[Segment], folds: str | None, path: Path) -> tuple[list[Segment], str]:
@@ -148,7 +162,7 @@ def _log_unlabelled(recordings: Recordings, segments: Iterable[Segment]) -> None
     for segment in segments:
         video, clip = composed(segment.id.video), composed(segment.id.clip)
         labelled |= {(video, clip), (video,), (_without_ending(video),)}
-    unlabelled = [path.as_posix() for name, paths in recordings.items() if name not in labelled for path in paths]
+    unlabelled = [path.as_posix() for name, paths in recordings.media.items() if name not in labelled for path in paths]
     if unlabelled:
         log.warning("%d recordings have no row among the labels, such as %r", len(unlabelled), unlabelled[:3])
 
@@ -164,20 +178,25 @@ def _with_recording(
         return replace(segment, failure=Failure(reason, f"row {segment.row}: {message}"))
 
     video, clip = composed(segment.id.video), composed(segment.id.clip)
-    clips = recordings.get((video, clip), ())
-    videos = recordings.get((video,)) or recordings.get((_without_ending(video),), ())
-    found = clips or videos
+    clips = recordings.media.get((video, clip), ())
+    names = [(video, clip)] if clips else [(video,), (_without_ending(video),)]
+    found = next((recordings.media[name] for name in names if name in recordings.media), ())
+    sounds = next((recordings.sounds[name] for name in names if name in recordings.sounds), ())
     if not found:
         return failed("missing_media", f"no recording {video}/{clip}.mp4 or {video}.mp4 (or another format) in {raw}")
-    if len(found) > 1:
-        return failed("ambiguous_media", f"{' and '.join(path.name for path in found)} both fit; keep one")
+    for files in (found, sounds):
+        if len(files) > 1:
+            return failed("ambiguous_media", f"{' and '.join(path.name for path in files)} both fit; keep one")
     media = found[0].relative_to(raw).as_posix()
     start, end = segment.start, segment.end
     if not clips and not (0 <= start < end and (whole_videos or end < math.inf)):
         return failed("bad_interval", f"give start and end in seconds, the stretch of {media} that the row is about")
-    recorded = replace(segment, media=media, start=0.0, end=math.inf) if clips else replace(segment, media=media)
+    sound = sounds[0].relative_to(raw).as_posix() if sounds else ""
+    recorded = replace(segment, media=media, sound=sound)
+    if clips:
+        recorded = replace(recorded, start=0.0, end=math.inf)
     given = words.given_to(recorded, found[0], (start, end))
-    return replace(given, media="") if given.failure else given  # what failed is neither read nor transcribed
+    return replace(given, media="", sound="") if given.failure else given  # what failed is neither read nor transcribed
 
 
 def _without_ending(video: str) -> str:
@@ -186,11 +205,13 @@ def _without_ending(video: str) -> str:
     return name if (dot + ending).casefold() in MEDIA_SUFFIXES else video
 
 
-def _with_hash(segment: Segment, hashes: Mapping[str, str | Failure]) -> Segment:
-    found = hashes.get(segment.media, "")
-    if isinstance(found, Failure):
-        return replace(segment, failure=segment.failure or Failure(found.reason, f"row {segment.row}: {found.message}"))
-    return replace(segment, media_sha256=found)
+def _with_hashes(segment: Segment, hashes: Mapping[str, str | Failure]) -> Segment:
+    found = [hashes.get(name, "") for name in (segment.media, segment.sound)]
+    for why in found:
+        if isinstance(why, Failure):
+            failure = Failure(why.reason, f"row {segment.row}: {why.message}")
+            return replace(segment, failure=segment.failure or failure)
+    return replace(segment, media_sha256=found[0], sound_sha256=found[1])
 
 
 def _hashes(raw: Path, media: Iterable[str], inventory: Path | None) -> dict[str, str | Failure]:

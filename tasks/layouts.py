@@ -12,7 +12,7 @@ import logging
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,11 +23,20 @@ log = logging.getLogger(__name__)
 
 LABEL_FILE = "label.csv"
 MEDIA_SUFFIXES = frozenset(".avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .ts .webm .wmv".split())
+SOUND_SUFFIX = ".wav"
 CLOSE = 0.05
 """Seconds by which the start of a segment may differ between files that were rounded differently."""
 
-Recordings = Mapping[tuple[str, ...], Sequence[Path]]
-"""Media files by (video, clip), or by (video,) for a full video."""
+Files = Mapping[tuple[str, ...], Sequence[Path]]
+"""Files by (video, clip), or by (video,) for a full video."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The media files of a raw folder, and the files that have the sound alone."""
+
+    media: Files
+    sounds: Files
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,8 @@ class Layout:
     ``fits`` says whether a folder (that of ``Raw``, where there is one) is of this kind. ``table`` reads the rows,
     given the folder that was named and that of ``Raw``. ``clips`` and ``videos`` are folders of recordings within
     ``Raw``: of clips named ``<video>_<clip>``, and of full videos; without them, recordings are ``<video>/<clip>`` and
-    full videos ``<video>``. ``data_set`` is the published one that is distributed so.
+    full videos ``<video>``. ``sound_clips`` and ``sound_videos`` are folders of their sounds, which otherwise lie
+    beside the recordings. ``data_set`` is the published one that is distributed so.
     """
 
     name: str
@@ -45,6 +55,8 @@ class Layout:
     table: Callable[[Path, Path], LabelTable]
     clips: tuple[str, ...] = ()
     videos: tuple[str, ...] = ()
+    sound_clips: tuple[str, ...] = ()
+    sound_videos: tuple[str, ...] = ()
     data_set: str | None = None
 
 
@@ -71,21 +83,31 @@ def base_of(raw: Path) -> Path:
 
 
 def list_recordings(layout: Layout, base: Path) -> Recordings:
-    """The media files of a folder, found by listing it; no id is ever made into a path."""
+    """The recordings of a folder, found by listing it; no id is ever made into a path."""
+    sounds = frozenset([SOUND_SUFFIX])
+    return Recordings(
+        _listed(base, layout.clips, layout.videos, MEDIA_SUFFIXES),
+        _listed(base, layout.clips + layout.sound_clips, layout.videos + layout.sound_videos, sounds),
+    )
+
+
+def _listed(base: Path, clips: Sequence[str], videos: Sequence[str], suffixes: Collection[str]) -> Files:
+    """The files with these endings in folders of clips and of full videos, or, without such, in the folder itself."""
     found: dict[tuple[str, ...], list[Path]] = defaultdict(list)
-    for folder in layout.clips:
-        for path in _media(base / folder):
+    for folder in clips:
+        for path in _media(base / folder, suffixes):
             video, _, clip = path.stem.rpartition("_")
             found[composed(video), composed(clip)].append(path)
-    for folder in layout.videos:
-        for path in _media(base / folder):
+    for folder in videos:
+        for path in _media(base / folder, suffixes):
             found[(composed(path.stem),)].append(path)
-    if not (layout.clips or layout.videos):
-        for path in _media(base):
+    if not (clips or videos):
+        for path in _media(base, suffixes):
             found[(composed(path.stem),)].append(path)
         for entry in sorted(base.iterdir()):
-            for path in _media(entry) if entry.is_dir() and entry.suffix.lower() not in MEDIA_SUFFIXES else ():
-                found[composed(entry.name), composed(path.stem)].append(path)
+            if entry.suffix.lower() not in MEDIA_SUFFIXES:
+                for path in _media(entry, suffixes):
+                    found[composed(entry.name), composed(path.stem)].append(path)
     return found
 
 
@@ -94,10 +116,10 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _media(folder: Path) -> list[Path]:
+def _media(folder: Path, suffixes: Collection[str] = MEDIA_SUFFIXES) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in MEDIA_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
 
 
 def _whole_videos(raw: Path, base: Path) -> LabelTable:
@@ -287,6 +309,8 @@ LAYOUTS = (
         _mosi,
         clips=("Video/Segmented",),
         videos=("Video/Full",),
+        sound_clips=("Audio/WAV_16000/Segmented",),
+        sound_videos=("Audio/WAV_16000/Full",),
         data_set="cmu-mosi",
     ),
     Layout(
@@ -295,6 +319,7 @@ LAYOUTS = (
         _mosei,
         clips=("Videos/Segmented/Combined", "Videos/Segmented"),
         videos=("Videos/Full/Combined", "Videos/Full"),
+        sound_videos=("Audio/Full/WAV_16000",),
         data_set="cmu-mosei",
     ),
     Layout("label.csv", lambda raw, base: (raw / LABEL_FILE).is_file(), lambda raw, base: read_table(raw / LABEL_FILE)),

@@ -14,13 +14,17 @@ from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset, fingerprint
+from tasks.align import aligner_of
 from tasks.champion import Ensemble, ensemble, serving
 from tasks.evaluate import read_result
 from tasks.extract import Instrument, Step, instruments_of, segment_states
-from tasks.features.sphinx import SphinxAligner
+from tasks.features.text import tokenizer
+from tasks.features.words import Aligner
 from tasks.pack import aligned_dataset
 from tasks.progress import Progress
 from tasks.segmentation import Limits
+from tasks.train import PIECES
+from tasks.word_rows import word_rows
 
 if TYPE_CHECKING:
     from dmd_model.attribution import Readings
@@ -32,8 +36,7 @@ MODALITIES = ("text", "vision", "audio")
 class PredictionError(Exception):
     """A video that cannot be predicted on; the message says why and what to do.
 
-    Reasons: ``not_trained``, ``imported_features``, ``not_word_aligned``, ``other_recipe``, and that of the first
-    segment where all failed.
+    Reasons: ``not_trained``, ``imported_features``, ``other_recipe``, and that of the first segment where all failed.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -43,9 +46,14 @@ class PredictionError(Exception):
 
 @dataclass(frozen=True)
 class Training:
-    """What an ensemble was trained on: how it was measured, how long segments were, and how long a word (seconds)."""
+    """What an ensemble was trained on: how it was measured, how long segments were, and how long a word (seconds).
 
+    ``instruments`` by feature, the text's first; ``aligned``: frames were pooled into words.
+    """
+
+    aligner: Aligner
     instruments: Mapping[str, Instrument]
+    aligned: bool
     longest: float
     most_words: int
     word_seconds: float
@@ -94,24 +102,22 @@ def training_of(store: FeatureStore, chosen: Ensemble) -> Training:
             f"{chosen.model} was trained on features that were imported from a file: nobody here can measure such "
             "features of a video; train it on raw video (`dmd run --raw`)",
         )
-    if chosen.text == "pieces" or not made_of["aligned"]:
-        raise PredictionError(
-            "not_word_aligned",
-            f"{chosen.model} was trained on {'word pieces' if chosen.text == 'pieces' else 'frames'}, and a video is "
-            "read word by word: train it on a word-aligned data set with --text glove or bert",
-        )
     recipes = {name: store.recipe(name, made_of["features"][name]) for name in made_of["features"]}
     tools = instruments_of(recipes)
     tools = {name: tools[name] for name in (chosen.text, "vision", "audio")}
     for name, tool in tools.items():
         _refuse_other(name, recipes[name], tool.recipe(), chosen.model)
-    _refuse_other("words", store.recipe("words", made_of["words"])["aligner"], SphinxAligner().recipe(), chosen.model)
+    aligned_by = store.recipe("words", made_of["words"])["aligner"]
+    aligner = aligner_of(aligned_by)
+    _refuse_other("words", aligned_by, aligner.recipe(), chosen.model)
     data = store.aligned(chosen.published.fingerprint, at=chosen.published.snapshot)
-    config = json.loads((chosen.runs[0] / "config.json").read_text(encoding="utf-8"))["config"]
+    lengths = json.loads((chosen.runs[0] / "config.json").read_text(encoding="utf-8"))["config"]["lengths"]
     return Training(
+        aligner,
         tools,
+        made_of["aligned"],
         longest=float(np.nanmax(data.ends)),
-        most_words=int(min(np.diff(data.offsets).max(), *config["lengths"])),
+        most_words=int(min(np.diff(data.offsets).max(), *(lengths if made_of["aligned"] else lengths[:1]))),
         word_seconds=float(np.nanmedian(data.ends - data.starts)),
     )
 
@@ -133,7 +139,7 @@ def _refuse_other(name: str, trained: dict, here: dict, model: str) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def predict(store: FeatureStore, steps: Sequence[Step], chosen: Ensemble) -> Reading:
+def predict(store: FeatureStore, steps: Sequence[Step], chosen: Ensemble, training: Training) -> Reading:
     """What every run of the ensemble reads in the segments that came through the steps, words first.
 
     Raises PredictionError where none did.
@@ -148,15 +154,17 @@ def predict(store: FeatureStore, steps: Sequence[Step], chosen: Ensemble) -> Rea
         reason, message = (states[0].reason, states[0].message) if states else ("no_speech", "nobody speaks in it")
         raise PredictionError(reason, f"none of {len(segments)} segments can be read; the first: {message}")
     words, *features = steps
-    data = aligned_dataset(store, through, words, features, {step.name: step.columns for step in features})
+    columns = {step.name: step.columns for step in features}
+    data = aligned_dataset(store, through, words, features, columns, training.aligned)
+    rows, mask_piece = word_rows(data, (chosen.text, "vision", "audio")), _mask_piece(training)
     readings: list[Readings] = []
     occlusion = []
     with Progress(f"predict by {chosen.model}", total=len(chosen.runs), unit="seed") as progress:
         for run in chosen.runs:
             trained = load(run)
             samples = _samples(data, chosen.text, trained.run.columns)
-            readings.append(read_words(trained, samples))
-            occlusion.append(occlude_words(trained, samples))
+            readings.append(read_words(trained, samples, rows))
+            occlusion.append(occlude_words(trained, samples, rows, mask_piece))
             progress.advance()
 
     def stacked(kind: str) -> dict[str, np.ndarray]:
@@ -165,6 +173,12 @@ def predict(store: FeatureStore, steps: Sequence[Step], chosen: Ensemble) -> Rea
 
     predictions = np.stack([reading.prediction for reading in readings])
     return Reading(data, predictions, np.stack(occlusion), stacked("heads"), stacked("edges"))
+
+
+def _mask_piece(training: Training) -> int | None:
+    """The word piece that hides another, of the encoder whose pieces were trained on; None where there are none."""
+    pieces = training.instruments.get(PIECES)
+    return tokenizer(pieces.encoder).mask_token_id if pieces else None
 
 
 def _samples(data: AlignedDataset, text: str, columns: Mapping[str, tuple[str, ...]]) -> Samples:
@@ -177,6 +191,7 @@ def _samples(data: AlignedDataset, text: str, columns: Mapping[str, tuple[str, .
             names = columns[modality]
             nothing = np.zeros((0, len(names)), np.float32), np.zeros(len(data.ids) + 1, np.int64)
             return Sequences(*nothing, columns=names)
-        return Sequences(data.features[feature], data.offsets, data.masks[feature], data.columns[feature])
+        offsets = data.feature_offsets(feature)
+        return Sequences(data.features[feature], offsets, data.masks[feature], data.columns[feature])
 
     return Samples(data.ids, data.labels, *map(sequences, MODALITIES))

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-PIXELS_A_SECOND = 90
+PIXELS_A_SECOND = 120
 WORD_ROWS = 3
 VOICES = {"text": "language", "vision": "face", "audio": "voice"}
 """How the page calls the modalities."""
 LETTERS = {"L": "language", "V": "face", "A": "voice"}
-_NODES = {"L": (140, 24), "V": (28, 170), "A": (252, 170)}  # of a graph of 280 x 200
-_NODE = 17  # radius
+_MODALITIES = {"L": "text", "V": "vision", "A": "audio"}
+_NODES = {"L": (140, 20), "V": (28, 166), "A": (252, 166)}  # of a graph of 280 x 204
+_NODE = 13  # radius
+_NAMES = {"L": (162, 16, "start"), "V": (28, 193, "middle"), "A": (252, 193, "middle")}
+"""Where the nodes' names stand, and from where they run."""
 _BEND = 26  # pixels by which an edge and the one back are bent apart
 
 Bar = tuple[float, float, Mapping[str, float | None]]
@@ -194,6 +197,7 @@ def _graph(edges: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, An
                 "path": f"M{start[0]:.1f} {start[1]:.1f}Q{bend[0]:.1f} {bend[1]:.1f} {end[0]:.1f} {end[1]:.1f}",
                 "head": _arrow_head(bend, end),
                 "width": round(1 + 7 * weight["mean"], 1),
+                "modality": _MODALITIES[teacher],
                 "teacher": LETTERS[teacher],
                 "student": LETTERS[student],
                 "x": round(0.4 * start[0] + 0.48 * bend[0] + 0.12 * end[0], 1),
@@ -212,9 +216,12 @@ def _arrow_head(before: tuple[float, float], tip: tuple[float, float]) -> str:
     return f"M{point[0]:.1f} {point[1]:.1f}L{left[0]:.1f} {left[1]:.1f}L{right[0]:.1f} {right[1]:.1f}z"
 
 
-def nodes() -> list[tuple[str, int, int]]:
-    """Name and place of the graph's three nodes."""
-    return [(LETTERS[letter], *place) for letter, place in _NODES.items()]
+def nodes() -> list[dict[str, Any]]:
+    """Modality, place, name and the name's place of the graph's three nodes."""
+    return [
+        {"modality": _MODALITIES[letter], "x": x, "y": y, "name": LETTERS[letter], "at": _NAMES[letter]}
+        for letter, (x, y) in _NODES.items()
+    ]
 
 
 def plus_minus(value: Mapping[str, float | None]) -> str:
@@ -222,6 +229,11 @@ def plus_minus(value: Mapping[str, float | None]) -> str:
     if value["mean"] is None:
         return "–"
     return f"{signed(value['mean'])} ± {_deviation(value)}"
+
+
+def unsigned(value: Mapping[str, float | None]) -> str:
+    """The same of what has no sign, such as an error."""
+    return f"{value['mean']:.2f} ± {_deviation(value)}"
 
 
 def signed(value: float) -> str:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tasks.evaluate import read_result
 from tasks.extract import Step, segment_states
 from tasks.files import write_text
 from tasks.predict import MODALITIES, Reading
+from tasks.prediction_figures import clock, plus_minus, unsigned
 
 
 @task(cache_policy=NO_CACHE)
@@ -30,7 +32,7 @@ def write_prediction(
     """Write ``prediction.json``, ``segments.csv`` and ``words.csv`` in ``folder``; return what the first one holds.
 
     Every number of a model is a mean over the ensemble's seeds and their standard deviation, which is null (empty in
-    the tables) for a single seed; a modality that a segment does not have has neither.
+    the tables) for a single seed: it is not known; a modality that a segment does not have has neither.
     """
     record = {
         "model": _model(chosen),
@@ -38,18 +40,19 @@ def write_prediction(
         "lost": _lost(store, steps),
     }
     write_text(folder / "prediction.json", json.dumps(record, indent=1, ensure_ascii=False))
-    segments = [{key: value for key, value in entry.items() if key != "words"} for entry in record["segments"]]
-    words = [{"segment": entry["id"], **word} for entry in record["segments"] for word in entry["words"]]
+    seeds = {"seeds": len(chosen.seeds)}
+    segments = [{key: it for key, it in entry.items() if key != "words"} | seeds for entry in record["segments"]]
+    words = [{"segment": entry["id"], **word, **seeds} for entry in record["segments"] for word in entry["words"]]
     write_text(folder / "segments.csv", _table(segments))
     write_text(folder / "words.csv", _table(words))
     create_table_artifact(
         [
             {"segment": entry["id"], "from": entry["start"], "to": entry["end"], "text": entry["text"]}
-            | entry["prediction"]
+            | {"sentiment": plus_minus(entry["prediction"])}
             for entry in record["segments"]
         ],
         key="prediction",
-        description=f"{chosen.model}: mean and standard deviation over seeds, a row a segment.",
+        description=f"{chosen.model}, {record['model']['spread']}; a row a segment.",
     )
     return record
 
@@ -118,11 +121,29 @@ def _model(chosen: Ensemble) -> dict[str, Any]:
     return {
         "name": chosen.model,
         "seeds": list(chosen.seeds),
+        "spread": _spread_of(len(chosen.seeds)),
         "runs": [run.name for run in chosen.runs],
         "data": {"tag": chosen.published.tag, "snapshot": chosen.published.snapshot, "text": chosen.text},
         "label_range": training["label_range"],
         "test_mae": spread(errors)[0],
     }
+
+
+def _spread_of(seeds: int) -> str:
+    """What stands after ±."""
+    return f"standard deviation over {seeds} seeds" if seeds > 1 else "unknown: it was trained with one seed"
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """What ``write_prediction`` returned, for people to read in a terminal: a line a segment, then what was lost."""
+    model, error = record["model"], record["model"]["test_mae"]
+    lines = [f"{model['name']}, scale {model['label_range'][0]:g} to {model['label_range'][1]:g}, off by "
+             f"{unsigned(error)} on average on its test split; ± {model['spread']}"]  # fmt: skip
+    for entry in record["segments"]:
+        span = f"{clock(entry['start'])}–{clock(entry['end'])}"
+        lines.append(f"{span:>13}  {plus_minus(entry['prediction'])}  {shorten(entry['text'], 60, placeholder=' …')}")
+    lines += [f"{clock(one['start'])}–{clock(one['end'])}  not read: {one['message']}" for one in record["lost"]]
+    return "\n".join(lines)
 
 
 def _lost(store: FeatureStore, steps: Sequence[Step]) -> list[dict[str, Any]]:

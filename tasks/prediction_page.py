@@ -29,6 +29,10 @@ EMBEDDED_BYTES = 8_000_000
 """A video of at most so many bytes is in the page; a larger one is played from where it lies."""
 PICTURE_SECONDS = 1.0
 PICTURE_HEIGHT = 54
+_HIDDEN = {
+    False: "set to the mean of the training data",
+    True: "face and voice set to the mean of the training data, word pieces to the encoder's mask",
+}
 _STRETCH = 20.0  # seconds of video that a worker looks through at a time
 
 
@@ -78,6 +82,7 @@ def prediction_page(video: Path, record: Mapping[str, Any], strip: Sequence[tupl
         strip_height=PICTURE_HEIGHT,
         segments=[figures.panel(segment, scale) for segment in record["segments"]],
         lost=record["lost"],
+        hidden=_HIDDEN[record["model"]["data"]["text"] == "pieces"],
         figures=figures,
     )
     path = write_text(folder / "prediction.html", page)

@@ -44,6 +44,11 @@ class Recording:
     def of(cls, segment: Segment, root: str) -> Recording:
         return cls(root, segment.media, segment.media_sha256)
 
+    @classmethod
+    def of_sound(cls, segment: Segment, root: str) -> Recording:
+        """The one that the segment's sound is in."""
+        return cls(root, segment.sound, segment.sound_sha256) if segment.sound else cls.of(segment, root)
+
     @contextmanager
     def on_disk(self) -> Iterator[Path]:
         """The file; one at an address is fetched for the time of the context, and must have the ingested bytes.

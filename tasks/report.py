@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def report(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         published=published,
         verdict=verdict,
+        drift=verdict.drift if verdict else (),
         docs=os.path.relpath(verdict.docs, path.parent) if verdict else "",
     )
     write_text(path, page)
@@ -102,6 +104,7 @@ def _case(
             "source": store.source(),
             "lost": [(str(s.id), state.message or state.reason) for s, state in zip(segments, states, strict=True)],
             "checks": [check.sentence for check in verdict.checks] if verdict else [],
+            "drift": [asdict(one) for one in verdict.drift] if verdict else [],
             "published": published and published.snapshot,
             "runs": [str(run) for run in runs],
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from prefect.cache_policies import NO_CACHE
 from tasks.arrivals import Arrivals
 from tasks.challenge import Outcome
 from tasks.champion import Champion
-from tasks.drift import FeatureDrift
 from tasks.evaluate import METRICS
 from tasks.files import write_text
 from tasks.pages import render
@@ -25,7 +23,6 @@ from tasks.validate import Verdict
 def retraining_page(
     champion: Champion,
     arrivals: Arrivals,
-    drift: Sequence[FeatureDrift],
     verdict: Verdict,
     outcome: Outcome | None,
     report: Path,
@@ -41,7 +38,7 @@ def retraining_page(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         champion=champion,
         arrivals=arrivals,
-        drift=drift,
+        drift=verdict.drift,
         refused=[check.sentence for check in verdict.failed if check.severity == "critical"],
         outcome=outcome,
         metrics=METRICS,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -24,6 +26,7 @@ from storage.schema import AlignedDataset, Failure, fingerprint
 from tasks.files import digest, write_text
 from tasks.hub_models import model_folder, model_sha256
 from tasks.labels import SPLITS
+from tasks.limits import one_at_a_time
 from tasks.progress import Progress
 from tasks.workers import Workers
 
@@ -97,25 +100,38 @@ def train(
 
 
 def finished(models: Path, published: Published) -> list[Path]:
-    """The folders of all trainings on this data that have ended, by model and in the order in which they did."""
+    """The folders of trainings on this data that have ended, by model; of each model those that are like its last one.
+
+    Alike is what read the same text by the same code: a seed that other code trained once more is no second seed.
+    """
     ended = sorted(models.glob("*/*/result.json"), key=lambda result: result.stat().st_mtime_ns)
-    found = [
-        result.parent
-        for result in ended
-        if json.loads((result.parent / "data.json").read_text("utf-8"))["fingerprint"] == published.fingerprint
-    ]
-    return sorted(found, key=lambda run: list(MODELS).index(run.parent.name.partition("@")[0]))
+    read = {result.parent: (result.parent / "data.json").read_text("utf-8") for result in ended}
+    here = [run for run, data in read.items() if json.loads(data)["fingerprint"] == published.fingerprint]
+    last = {run.parent.name: read[run] for run in here}
+    alike = [run for run in here if read[run] == last[run.parent.name]]
+    return sorted(alike, key=lambda run: list(MODELS).index(run.parent.name.partition("@")[0]))
 
 
 def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str) -> None:
-    """Do all the trainings; those that were broken off go on. Raises TrainingError when the others are finished."""
+    """Do all the trainings; those that were broken off go on. Raises TrainingError when the others are finished.
+
+    Other runs of deployments wait for the GPU.
+    """
     import torch
 
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     alone = gpu or len(jobs) == 1 or len(jobs) * len(samples["train"]) < _SMALL
-    failures = _one_by_one(jobs, samples, device) if alone else _side_by_side(jobs, samples)
+    with one_at_a_time(_gpu_limit()) if gpu else nullcontext():
+        failures = list(_one_by_one(jobs, samples, device) if alone else _side_by_side(jobs, samples))
     if said := [f"{job.model}, seed {job.seed}: {failure.message}" for job, failure in failures]:
         raise TrainingError("; ".join(said))
+
+
+def _gpu_limit() -> str:
+    """The concurrency limit of the runs that train on the GPU of this process."""
+    import torch
+
+    return f"dmd-gpu-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
 
 
 def _one_by_one(jobs: Iterable[Job], samples: Mapping[str, Samples], device: str) -> Iterable[tuple[Job, Failure]]:
@@ -157,12 +173,12 @@ def _note(epoch: Mapping[str, Any]) -> str:
 
 
 def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -> None:
-    """One training, with its curves in ``tensorboard`` in its folder."""
+    """One training, with its curves in ``tensorboard`` in its folder; a process that is at it already is waited for."""
     from torch.utils.tensorboard import SummaryWriter
 
     from dmd_model.fit import fit
 
-    with SummaryWriter(job.folder / "tensorboard") as board:
+    with FileLock(job.folder / ".lock"), SummaryWriter(job.folder / "tensorboard") as board:
 
         def record(epoch: Mapping[str, Any]) -> None:
             """Draw what is in the epoch's record, a list entry by entry."""
@@ -193,14 +209,27 @@ def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -
 def trained_encoder(store: FeatureStore, published: Published, text: str) -> Path | None:
     """The folder of the encoder that made the data's word pieces, if these are the text; None for other text.
 
-    Raises TrainingError where the data have no pieces, or the encoder is not the one any more that made them.
+    Raises TrainingError where the data have no pieces, or the encoder is not the one any more that made them, and
+    AssetError where it cannot be had.
     """
     if text != PIECES:
         return None
-    features = store.recipe("aligned", published.fingerprint).get("features", {})  # an imported data set has none
-    if PIECES not in features:
-        raise TrainingError(f"the data set {published.tag} has no word pieces: extract it from raw video, then train")
-    made_by = store.recipe(PIECES, features[PIECES])
+    made_of = store.recipe("aligned", published.fingerprint)
+    pieces = store.aligned(published.fingerprint, at=published.snapshot).features.get(PIECES)
+    if pieces is None:
+        raise TrainingError(
+            f"the data set {published.tag} has no word pieces: extract it from raw video, or import a file with "
+            "text_bert, then train"
+        )
+    if encoder := made_of.get("text_encoder"):  # of an imported data set, which names it but does not know it
+        known = json.loads((model_folder(encoder) / "config.json").read_text("utf-8"))["vocab_size"]
+        if len(pieces) and pieces[:, 0].max() >= known:
+            raise TrainingError(
+                f"the text encoder {encoder} knows {known} word pieces, and {published.tag} has more: import it again "
+                "and name the encoder whose pieces they are (text_encoder)"
+            )
+        return model_folder(encoder)
+    made_by = store.recipe(PIECES, made_of["features"][PIECES])
     if model_sha256(made_by["encoder"]) != made_by["sha256"]:
         raise TrainingError(
             f"the text encoder {made_by['encoder']} has changed: extract the data set again, then train"

@@ -103,7 +103,7 @@ def transcribe(store: FeatureStore, workers: Workers, raw: str, retry_failures: 
         name="transcribe",
         done=store.done("words", fingerprint(recipe)),
         arguments={
-            segment.media_key: (Recording.of(segment, raw), segment.start, segment.end)
+            segment.sound_key: (Recording.of_sound(segment, raw), segment.start, segment.end)
             for segment in segments
             if is_untold(segment)
         },
@@ -126,10 +126,10 @@ def with_transcripts(store: FeatureStore, segments: Sequence[Segment]) -> list[S
         return list(segments)
     name = fingerprint(Transcriber().recipe())
     done = store.done("words", name)
-    keys = list(dict.fromkeys(s.media_key for s in untold if s.media_key in done and done[s.media_key] is None))
+    keys = list(dict.fromkeys(s.sound_key for s in untold if s.sound_key in done and done[s.sound_key] is None))
     heard = store.words(name, keys) if keys else {}
     return [
-        _told(segment, heard.get(segment.media_key, ()), done.get(segment.media_key)) if is_untold(segment) else segment
+        _told(segment, heard.get(segment.sound_key, ()), done.get(segment.sound_key)) if is_untold(segment) else segment
         for segment in segments
     ]
 

@@ -8,17 +8,19 @@ import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from prefect import task
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from storage.feature_store import FeatureStore, Published
 from storage.schema import AlignedDataset, fingerprint
 from tasks import dataset_tables
+from tasks.drift import ColumnDrift, FeatureDrift, drift_since_published
 from tasks.expectations import Rule, Thresholds, dataset_rules, feature_rules
 from tasks.extract import Step, segment_states
 from tasks.files import write_text
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CODE_VERSION = 2
-"""Of the rules: another version judges again."""
+CODE_VERSION = 3
+"""Of the rules and of what is recorded: another version judges again."""
 
 IDS_IN_SENTENCE = 5
+RECORDED = ("passed", "checks", "drift")
+"""What of a verdict is kept beside the Data Docs."""
 INDEX = {"segments": "segment", "columns": "column", "videos": "video"}
 """The column that names a row of each table."""
 
@@ -57,11 +61,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the data set may be published, every check, and the first page of the Data Docs."""
+    """Whether the data set may be published, every check, the first page of the Data Docs, and how its new segments
+    differ from those of the data set that was published before, if one was.
+    """
 
     passed: bool
     checks: tuple[Check, ...]
     docs: Path
+    drift: tuple[FeatureDrift, ...] = ()
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -88,10 +95,15 @@ def validate(
     if (verdict := _read_verdict(record, case)) is not None:
         log.info("this data set was judged before: %s", "passed" if verdict.passed else "refused")
         return verdict
-    verdict = judge(store.aligned(dataset, at="staging"), lost, docs_folder, thresholds)
-    write_text(
-        record, json.dumps({"case": case, "passed": verdict.passed, "checks": list(map(asdict, verdict.checks))})
+    verdict = replace(
+        judge(store.aligned(dataset, at="staging"), lost, docs_folder, thresholds),
+        drift=drift_since_published(store, dataset),
     )
+    if verdict.drift:
+        rows = [{name: value for name, value in asdict(one).items() if name != "largest"} for one in verdict.drift]
+        create_table_artifact(rows, key="drift", description="How new segments differ from those published before.")
+    known = asdict(verdict)
+    write_text(record, json.dumps({"case": case} | {name: known[name] for name in RECORDED}))
     return verdict
 
 
@@ -145,7 +157,11 @@ def _read_verdict(record: Path, case: str) -> Verdict | None:
     if known["case"] != case:
         return None
     checks = (Check(**check | {"failing_ids": tuple(check["failing_ids"])}) for check in known["checks"])
-    return Verdict(known["passed"], tuple(checks), record.with_name("index.html"))
+    drift = (
+        FeatureDrift(**one | {"largest": tuple(ColumnDrift(**column) for column in one["largest"])})
+        for one in known["drift"]
+    )
+    return Verdict(known["passed"], tuple(checks), record.with_name("index.html"), tuple(drift))
 
 
 def _run(tables: Mapping[str, pd.DataFrame], rules: Sequence[Rule], docs_folder: Path) -> dict[str, dict]:

@@ -55,10 +55,22 @@ class Browser:
         self._call("Page.navigate", url=path.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._receive()
-        self._evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
-        content_width = self._evaluate("document.documentElement.scrollWidth")
+        self.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+        content_width = self.evaluate("document.documentElement.scrollWidth")
         asked_for = [event["params"]["request"]["url"] for event in self._of("Network.requestWillBeSent")]
         return Page(content_width, asked_for, self._of(*COMPLAINTS))
+
+    def evaluate(self, expression: str) -> Any:
+        """What a JavaScript expression is on the open page."""
+        return self._call("Runtime.evaluate", expression=expression)["result"].get("value")
+
+    def until(self, expression: str) -> Any:
+        """What an expression is as soon as it is true."""
+        began = time.monotonic()
+        while not (found := self.evaluate(expression)):
+            assert time.monotonic() - began < SECONDS, f"never true: {expression}"
+            time.sleep(0.05)
+        return found
 
     def picture(self) -> bytes:
         """The whole open page as PNG, for people to look at."""
@@ -66,9 +78,6 @@ class Browser:
 
     def _of(self, *methods: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["method"] in methods]
-
-    def _evaluate(self, expression: str) -> Any:
-        return self._call("Runtime.evaluate", expression=expression)["result"].get("value")
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self.calls += 1

@@ -53,12 +53,18 @@ def corpus(sample_extra, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory) -> Iterator[None]:
     """Prefect with a server and a database of the tests' own."""
-    from prefect.settings import PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+    from prefect.settings import (
+        PREFECT_HOME,
+        PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+        temporary_settings,
+    )
     from prefect.testing.utilities import prefect_test_harness
 
     settings = {
         PREFECT_HOME: tmp_path_factory.mktemp("prefect"),
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,
+        PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS: 1,  # between two tries for a place
     }
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=None):
         yield

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import chromium
 from tests.conftest import REPOSITORY
 
 
@@ -60,3 +61,17 @@ def test_styles_load_only_files_of_the_site(site):
 def test_the_reference_has_the_docstrings(site):
     page = (site / "reference" / "storage.html").read_text(encoding="utf-8")
     assert "only what was committed, checked against its digest at every reading" in page
+
+
+def test_pages_that_are_opened_from_a_folder_can_be_searched(site, tmp_path):
+    with chromium(tmp_path) as browser:
+        seen = browser.open(site / "index.html", 1200)
+        browser.evaluate("document.querySelector('[data-md-toggle=search]').click()")
+        browser.evaluate("""{
+            const query = document.querySelector("[data-md-component=search-query]");
+            query.value = "flipped bit";
+            query.dispatchEvent(new KeyboardEvent("keyup", {bubbles: true}));
+        }""")
+        found = browser.until("document.querySelector('.md-search-result__item a')?.href")
+        assert found.startswith((site / "concepts.html").as_uri())
+        assert not [address for address in seen.asked_for if not address.startswith(("file:", "data:"))]

@@ -40,8 +40,9 @@ class CtcAligner:
         """What the words depend on. Raises AssetError without the model."""
         _symbols(self.model)  # what is no such model is refused before it is given to any worker
         return {
+            "ctc": self.model,
             "code": 1,
-            "ctc": model_sha256(self.model),
+            "sha256": model_sha256(self.model),
             "torch": version("torch").split("+")[0],  # the build (cpu, cuda) does not matter
             "transformers": version("transformers"),
             "av": version("av"),

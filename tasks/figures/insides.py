@@ -153,7 +153,7 @@ def _graph(axes: Axes, edges: Sequence[str], weights: np.ndarray) -> None:
         outward = np.array([end[1] - start[1], start[0] - end[0]])  # to the side to which the arrow bends
         control, t = (start + end) / 2 + BEND * outward, 0.36
         x, y = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end + 0.085 * outward
-        axes.text(x, y, f"{weight:.2f}", ha="center", va="center", fontsize=8.5, color=TEACHER_COLOURS[edge[0]])
+        axes.text(x, y, f"{weight:.3f}", ha="center", va="center", fontsize=8.5, color=TEACHER_COLOURS[edge[0]])
     for name, (x, y) in NODES.items():
         axes.plot(x, y, "o", markersize=23, color=TEACHER_COLOURS[name])
         axes.text(x, y, name, ha="center", va="center", color="white", fontweight="bold", fontsize=11)

@@ -16,6 +16,8 @@ from tasks.figures import DMD, INK, SOFT, Drawing, canvas, colour
 ACROSS = 4
 """Panels in a row of small multiples."""
 CLASSES = np.arange(-3, 4)
+ON_LIGHT = "#15202b"
+"""Of text on the lighter shades, on a light page and on a dark one."""
 
 
 def training_curves(models: Mapping[str, Sequence[tuple[int, Sequence[Mapping[str, Any]], int]]]) -> Drawing:
@@ -105,7 +107,7 @@ def _confusion(axes: Axes, model: str, counts: np.ndarray, size: float) -> None:
     shades = LinearSegmentedColormap.from_list("", [to_rgba(colour(model), 0), to_rgba(colour(model), 1)])
     axes.pcolormesh(CLASSES, CLASSES, shares, cmap=shades, vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
-        ink = "white" if shares[row, column] > 0.6 else INK
+        ink = INK if shares[row, column] <= 0.6 else "white" if colour(model) == DMD else ON_LIGHT
         axes.text(CLASSES[column], CLASSES[row], str(counts[row, column]), ha="center", va="center", fontsize=size,
                   color=ink)  # fmt: skip
     names = [f"{number:+d}".replace("+0", "0").replace("-", "−") for number in CLASSES]

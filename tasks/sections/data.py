@@ -49,7 +49,7 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, dataset: str) -> 
         {
             "name": name,
             "columns": values.shape[1],
-            "rows": "frames" if name in data.frame_offsets else "words",
+            "rows": "pieces" if name == "pieces" else "frames" if name in data.frame_offsets else "words",
             "measured": float(data.masks[name].mean()) if len(values) else 0.0,
             "recipe": json.dumps(store.recipe(name, fingerprints[name])) if name in fingerprints else "imported",
         }
@@ -60,6 +60,7 @@ def dataset_section(data: AlignedDataset, store: FeatureStore, dataset: str) -> 
         "total": {"segments": len(data.ids), "videos": len(set(data.videos)), "words": len(data.words)},
         "splits": counts,
         "features": features,
+        "errata": (store.aligned_source(dataset) or store.source()).get("errata", ()),
         "labels": figures.labels(data.labels[labelled], splits[labelled]) if labelled.any() else "",
         "lengths": figures.lengths(lengths) if data.ids else "",
     }
@@ -97,7 +98,6 @@ def funnel_section(store: FeatureStore, steps: Sequence[Step]) -> dict[str, Any]
             for segment, state in zip(segments, states, strict=True)
             if state.reason
         ],
-        "errata": store.source().get("errata", ()),
     }
 
 
@@ -122,7 +122,7 @@ def example_section(data: AlignedDataset, segments: Sequence[Segment], raw: Path
     place = next((i for i, split in enumerate(data.splits) if split == "test"), 0)
     segment = next(segment for segment in segments if str(segment.id) == data.ids[place])
     path = raw / segment.media
-    waveform = media.waveform(path, segment.start, segment.end)
+    waveform = media.waveform(raw / (segment.sound or segment.media), segment.start, segment.end)
     seconds = len(waveform) / media.SAMPLE_RATE
     pictures = list(media.frames(path, segment.start, segment.end, frames_per_second=FACES / seconds))
     rows = slice(data.offsets[place], data.offsets[place + 1])

@@ -1,5 +1,7 @@
 """Models are tested on made-up samples, on one thread."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -33,6 +35,25 @@ def splits(make_samples) -> dict[str, Samples]:
         "valid": make_samples(11, 2, "valid"),
         "test": make_samples(13, 3, "test"),
     }
+
+
+@pytest.fixture(scope="session")
+def small_bert(tmp_path_factory) -> Path:
+    """A small BERT, as it lies on disk."""
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=32,
+    )
+    path = tmp_path_factory.mktemp("encoder")
+    BertModel(config).save_pretrained(path)
+    return path
 
 
 @pytest.fixture

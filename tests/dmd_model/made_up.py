@@ -1,8 +1,10 @@
 """Small made-up samples whose label is partly in the words, partly in the face and partly in the voice."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from dmd_model.batch import Samples, Sequences
+from dmd_model.batch import PIECES, Samples, Sequences
 
 WIDTHS = {"text": 6, "vision": 5, "audio": 4}
 
@@ -21,3 +23,14 @@ def make_samples(count: int, seed: int = 0, prefix: str = "video", longest: int 
         labels += level
         modalities[name] = Sequences(values, offsets)
     return Samples(tuple(f"{prefix}{i}" for i in range(count)), labels.astype(np.float32), **modalities)
+
+
+def pieces(samples: Samples) -> Samples:
+    """The same segments, with word pieces for text: each word has one or two, between a first and a last mark."""
+    random, rows, offsets = np.random.default_rng(0), [], [0]
+    for count in np.diff(samples.text.offsets):
+        words = np.repeat(np.arange(1, count + 1), random.integers(1, 3, count))
+        numbers = [1, *random.integers(3, 50, len(words)), 2]
+        rows += list(zip(numbers, [0, *words, 0], strict=True))
+        offsets.append(len(rows))
+    return replace(samples, text=Sequences(np.array(rows, np.float32), np.array(offsets), columns=PIECES))

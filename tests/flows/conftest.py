@@ -6,13 +6,18 @@ import csv
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import icechunk
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
+from dmd_model.dmd import DMD
+from dmd_model.registry import configure
 from flows.parameters import RunParameters, Stage
 from storage.feature_store import FeatureStore
 from storage.schema import fingerprint
@@ -27,6 +32,11 @@ SLOW_EYES = 5.0
 """Pictures a second: a face is found in each by the same code as in all of them."""
 ENCODER = "all-MiniLM-L6-v2"
 """What the text is encoded by: the one that is always to be had."""
+API = requests.Session()
+"""Asks Prefect's server again where that is busy (503), as Prefect's own client does."""
+API.mount(
+    "http://", HTTPAdapter(max_retries=Retry(6, backoff_factor=0.5, status_forcelist=[503], allowed_methods=None))
+)
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +165,18 @@ def finished(run_through) -> Home:
 
 
 @pytest.fixture(scope="session")
+def unpooled(extracted, ctc_model, tmp_path_factory) -> Home:
+    """The home when a small DMD has read frames, and word pieces of words that another aligner timed."""
+    config, training = configure("dmd")
+    home = extracted.copy(tmp_path_factory.mktemp("unpooled") / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        small = replace(config, d=8, heads=2), replace(training, max_epochs=1)
+        patch.setattr(DMD, "PRESETS", {"default": small})
+        assert home.run(aligned=False, text="pieces", aligner=str(ctc_model)).is_completed()
+    return home
+
+
+@pytest.fixture(scope="session")
 def after(run_through) -> dict[Stage, Reached]:
     return run_through[2]
 
@@ -170,14 +192,17 @@ def corpus_with(corpus, tmp_path) -> Callable[..., Path]:
     """A function that copies the corpus, with the rows of its label file changed by a function of them."""
 
     def make(change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> Path:
-        raw = tmp_path / "raw"
-        shutil.copytree(corpus, raw)
-        with (raw / "label.csv").open(encoding="utf-8") as stream:
-            rows = change(list(csv.DictReader(stream)))
-        with (raw / "label.csv").open("w", newline="", encoding="utf-8") as stream:
-            table = csv.DictWriter(stream, fieldnames=list(rows[0]))
-            table.writeheader()
-            table.writerows(rows)
-        return raw
+        return rewrite(Path(shutil.copytree(corpus, tmp_path / "raw")), change)
 
     return make
+
+
+def rewrite(raw: Path, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]) -> Path:
+    """The folder, whose label file has the rows that ``change`` makes of its rows."""
+    with (raw / "label.csv").open(encoding="utf-8") as stream:
+        rows = change(list(csv.DictReader(stream)))
+    with (raw / "label.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return raw

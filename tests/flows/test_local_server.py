@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
-import requests
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import local_server
 from flows.local_server import ServerError
 from flows.watch import watch
 from tests.conftest import REPOSITORY
+from tests.flows.conftest import API
 from tests.tasks.judged_folder import JudgedFolder
 
 ENDED = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
@@ -40,9 +45,38 @@ def clone(tmp_path, prefect_home, monkeypatch) -> Path:
 
 @pytest.fixture
 def port() -> int:
+    return free_port()
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def postgresql(port) -> Iterator[str]:
+    """The address of an empty database on a PostgreSQL server of the test's own."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "").parent]
+    if not (found[-1] / "initdb").exists():
+        pytest.skip("PostgreSQL is not installed (Debian's package: postgresql)")
+    root = os.geteuid() == 0  # as whom it refuses to run
+    folder = Path(tempfile.mkdtemp(prefix="dmd-postgresql-"))
+    if root:
+        shutil.chown(folder, "postgres", "postgres")
+    postgres_port = free_port()
+
+    def run(program: str, *options: str) -> None:
+        command = [str(found[-1] / program), "--pgdata", str(folder / "data"), *options]
+        subprocess.run(command, check=True, cwd=folder, user="postgres" if root else None, stdout=subprocess.DEVNULL)
+
+    run("initdb", "--username", "prefect", "--auth", "trust", "--no-sync")
+    run("pg_ctl", "-w", "-l", str(folder / "log"), "-o", f"-h 127.0.0.1 -p {postgres_port} -k {folder} -F", "start")
+    try:
+        yield f"postgresql+asyncpg://prefect@127.0.0.1:{postgres_port}/postgres"
+    finally:
+        run("pg_ctl", "-w", "-m", "immediate", "stop")
+        shutil.rmtree(folder)
 
 
 def dmd(*arguments: str) -> str:
@@ -52,39 +86,37 @@ def dmd(*arguments: str) -> str:
     return done.stdout
 
 
+def unfilmed(folder: Path) -> Path:
+    """A raw folder with labels and no recording."""
+    raw = folder / "raw"
+    (raw / "Raw").mkdir(parents=True)
+    (raw / "label.csv").write_text("video_id,clip_id,text\nv,1,nobody filmed this\n")
+    return raw
+
+
 def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, tmp_path):
-    (tmp_path / "raw" / "Raw").mkdir(parents=True)
-    (tmp_path / "raw" / "label.csv").write_text("video_id,clip_id,text\nv,1,nobody filmed this\n")
-    home = tmp_path / "home"
+    raw, home = unfilmed(tmp_path), tmp_path / "home"
     try:
         assert f"http://127.0.0.1:{port}" in dmd("up", "--home", str(home), "--port", str(port))
         api = f"http://127.0.0.1:{port}/api"
-        assert requests.get(f"{api}/health", timeout=10).ok
-        deployments = requests.post(f"{api}/deployments/filter", json={}, timeout=10).json()
-        assert {entry["name"]: entry["parameters"] for entry in deployments} == {
-            "full": {"run": {}},
-            "extract": {"run": {"stop_after": "validate"}},
-            "train": {"run": {}},
-            "compare": {"run": {"models": ["all"], "seeds": [5]}},
-            "nightly": {"run": {}},
-            "video": {},
-        }
+        assert API.get(f"{api}/health", timeout=10).ok
+        deployments = API.post(f"{api}/deployments/filter", json={}, timeout=10).json()
         pools = {entry["name"]: entry["work_pool_name"] for entry in deployments}
         assert pools == {
             "full": "cpu", "extract": "cpu", "train": "gpu", "compare": "gpu", "nightly": "cpu", "video": "cpu",
         }  # fmt: skip
-        found = requests.post(f"{api}/work_pools/filter", json={}, timeout=10).json()
+        found = API.post(f"{api}/work_pools/filter", json={}, timeout=10).json()
         assert {pool["name"]: pool["concurrency_limit"] for pool in found} == local_server.POOLS
         assert dmd("status", "--home", str(home)).count("running, process") == 3
         with pytest.raises(ServerError, match="already up"):
             local_server.up(home, port)
 
         # by `prefect` itself, which finds the server through the settings that were written here
-        run = {"dataset": "tiny", "raw": str(tmp_path / "raw"), "home": str(tmp_path / "runs"), "stop_after": "ingest"}
+        run = {"dataset": "tiny", "raw": str(raw), "home": str(tmp_path / "runs"), "stop_after": "ingest"}
         arguments = ["deployment", "run", "dmd/full", "--watch", "--param", f"run={json.dumps(run)}"]
         done = subprocess.run([sys.executable, "-m", "prefect", *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        runs = requests.post(f"{api}/flow_runs/filter", json={}, timeout=10).json()
+        runs = API.post(f"{api}/flow_runs/filter", json={}, timeout=10).json()
         assert [entry["state_type"] for entry in runs if entry["deployment_id"]] == ["COMPLETED"]
         assert (tmp_path / "runs" / "tiny" / "store").is_dir()
 
@@ -107,25 +139,48 @@ def test_up_takes_runs_of_the_deployments_and_down_leaves_nothing(clone, port, t
         assert probe.connect_ex(("127.0.0.1", port)), "nobody listens any more"
 
 
+def test_prefect_keeps_its_records_in_postgresql_where_it_is_told_to(clone, port, postgresql, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", postgresql)
+    run = {"dataset": "tiny", "raw": str(unfilmed(tmp_path)), "home": str(tmp_path / "runs"), "stop_after": "ingest"}
+    try:
+        api = f"{local_server.up(tmp_path / 'home', port)}/api"
+        extract = API.get(f"{api}/deployments/name/dmd/extract", timeout=10).json()["id"]
+        wanted = {"parameters": {"run": run}, "state": {"type": "SCHEDULED"}}
+        API.post(f"{api}/deployments/{extract}/create_flow_run", json=wanted, timeout=10).raise_for_status()
+        assert [entry["state_type"] for entry in ended_runs(api, extract)] == ["COMPLETED"]
+    finally:
+        local_server.down(tmp_path / "home")
+    assert rows(postgresql, "SELECT state_type FROM flow_run WHERE end_time IS NOT NULL") == [("COMPLETED",)]
+    assert len(rows(postgresql, "SELECT name FROM deployment")) == 6
+    ((limit, taken),) = rows(postgresql, "SELECT name, active_slots FROM concurrency_limit_v2 WHERE name LIKE 'dmd-%'")
+    assert limit.startswith("dmd-store-tiny-") and taken == 0
+
+
+def rows(database: str, query: str) -> list[tuple]:
+    async def ask() -> list[tuple]:
+        connection = await asyncpg.connect(database.replace("+asyncpg", ""))
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
 def assert_arriving_files_start_it(api: str, deployment: str, folder: Path) -> None:
     """`dmd watch` sends an event, Prefect's automation starts the deployment, and the run finds what it finds."""
     data = JudgedFolder(folder)
     data.put("1")
     data.judge()
     run = {"dataset": folder.name, "home": str(folder.parent), "raw": str(data.raw)}
-    requests.patch(f"{api}/deployments/{deployment}", json={"parameters": {"run": run}}, timeout=10).raise_for_status()
+    API.patch(f"{api}/deployments/{deployment}", json={"parameters": {"run": run}}, timeout=10).raise_for_status()
     command = [sys.executable, "-m", "flows", "watch", str(data.raw), "--settle-seconds", "0.5"]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert watching.stdout.readline() == f"watching {data.raw}: 2 files\n"
         (data.raw / "Raw" / "v" / "unlabelled.mp4").write_bytes(b"film")
         assert watching.stdout.readline() == f"dmd.data.arrived: 1 files in {data.raw}\n"
-        # the schedule has made runs for the nights to come
-        query = {"flow_runs": {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ENDED}}}}
-        deadline = time.monotonic() + 180
-        while not (runs := requests.post(f"{api}/flow_runs/filter", json=query, timeout=10).json()):
-            assert time.monotonic() < deadline, "the event started nothing"
-            time.sleep(0.5)
+        runs = ended_runs(api, deployment)
     finally:
         watching.send_signal(signal.SIGINT)
         watching.communicate()
@@ -133,6 +188,16 @@ def assert_arriving_files_start_it(api: str, deployment: str, folder: Path) -> N
     assert [(entry["state_type"], entry["state"]["message"][:20]) for entry in runs] == [
         ("COMPLETED", "nothing new to judge")
     ]
+
+
+def ended_runs(api: str, deployment: str) -> list[dict]:
+    """The deployment's runs that have ended, as soon as there is one; the schedule makes some for nights to come."""
+    query = {"flow_runs": {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": ENDED}}}}
+    deadline = time.monotonic() + 180
+    while not (runs := API.post(f"{api}/flow_runs/filter", json=query, timeout=10).json()):
+        assert time.monotonic() < deadline, "no run has ended"
+        time.sleep(0.5)
+    return runs
 
 
 def test_watching_without_a_server_that_could_hear_of_it_is_a_sentence(tmp_path):
@@ -197,7 +262,7 @@ def test_a_server_of_our_own_ends_with_us_however_we_end(prefect_home):
     )
     try:
         address = process.stdout.readline().strip()
-        assert requests.get(f"{address}/health", timeout=10).ok
+        assert API.get(f"{address}/health", timeout=10).ok
         family = psutil.Process(process.pid).children(recursive=True)
         assert family
     finally:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from dmd_model.registry import MODELS
-from flows.parameters import ExtractParameters, RunParameters, Stage
+from flows.parameters import ExtractParameters, RetrainParameters, RunParameters, Stage
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,14 @@ def test_each_stage_includes_those_before_it():
 
 def test_to_extract_is_to_run_to_the_published_data_set():
     assert ExtractParameters().model_dump() == RunParameters(stop_after="validate").model_dump()
+
+
+def test_a_challenger_is_trained_as_the_champion_was_wherever_the_run_says():
+    run = RetrainParameters(dataset="mine", raw="mine", train_with="dmd/train", device="cuda", pitch_range=(80, 400))
+    whole = run.run_of("mult", (1, 2), "bert")
+    assert (whole.models, whole.seeds, whole.text) == (["mult"], [1, 2], "bert")
+    assert {name: getattr(whole, name) for name in RetrainParameters.model_fields} == dict(run)
+    assert whole.stop_after == "train"
 
 
 def test_everything_lands_in_one_folder_a_data_set(tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ import pytest
 from flows.parameters import PredictParameters
 from flows.predict import predict_video
 from storage.feature_store import FeatureStore
+from storage.schema import fingerprint
+from tasks.features.ctc import CtcAligner
 from tasks.features.sphinx import SphinxAligner
 from tasks.predict import PredictionError, choose, training_of
 from tests.flows.test_cli import dmd
@@ -73,10 +75,29 @@ def test_a_segment_is_read_nearly_as_it_was_in_the_corpus(page, finished, clips)
         assert segment["prediction"]["mean"] == pytest.approx(tested[f"{clip.parent.name}$_${clip.stem}"], abs=0.15)
 
 
-def test_what_was_measured_is_not_measured_again(page, parameters):
+def test_what_was_measured_is_not_measured_again_and_scripts_get_all_numbers(page, parameters, capsys):
     store = FeatureStore.open(str(page.parent / "store"), create=False)
-    before = store.digest()
-    assert predict_video(parameters()) == page and store.digest() == before
+    before, run = store.digest(), parameters()
+    options = ["--transcript", run.transcript, "--dataset", run.dataset, "--home", run.home, "--to", run.to, "--json"]
+    code, said, _ = dmd(capsys, "predict", str(run.video), *map(str, options))
+    assert code == 0 and json.loads(said) == json.loads((page.parent / "prediction.json").read_text(encoding="utf-8"))
+    assert store.digest() == before
+
+
+def test_a_model_of_pieces_and_frames_that_another_aligner_timed_reads_a_video_as_its_data_were_made(
+    unpooled, parameters, ctc_model, clips, tmp_path
+):
+    page = predict_video(parameters(home=unpooled.folder, to=tmp_path / "mine"))
+    record = json.loads((page.parent / "prediction.json").read_text(encoding="utf-8"))
+    assert record["model"]["data"]["text"] == "pieces" and record["lost"] == []
+    assert [segment["text"] for segment in record["segments"]] == [text for _, text in clips]
+    for segment in record["segments"]:
+        for word in segment["words"]:
+            assert word["occlusion"]["text"]["mean"] is not None and word["prediction"]["mean"] is not None
+        assert any(word["occlusion"]["vision"]["mean"] for word in segment["words"])
+        assert any(word["occlusion"]["audio"]["mean"] for word in segment["words"])
+    aligned_by = fingerprint({"aligner": CtcAligner(str(ctc_model)).recipe(), "trust_given": True})
+    assert len(FeatureStore.open(str(page.parent / "store"), create=False).done("words", aligned_by)) == len(clips)
 
 
 def test_face_and_voice_are_read_without_text(parameters, tmp_path):
@@ -99,7 +120,7 @@ def test_a_video_without_a_face_is_refused_in_a_sentence(parameters, clips, tmp_
 
 
 def test_words_aligned_in_another_way_are_refused(finished, monkeypatch):
-    monkeypatch.setattr("tasks.predict.SphinxAligner", partial(SphinxAligner, seed=1))
+    monkeypatch.setattr("tasks.align.SphinxAligner", partial(SphinxAligner, seed=1))
     with pytest.raises(PredictionError, match="words: dmd was trained on .* another make .seed 0 there, 1 here"):
         training_of(finished.store, choose(finished.parameters().models_folder, None))
 

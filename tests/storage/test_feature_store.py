@@ -226,6 +226,16 @@ def test_main_moves_by_publish_alone(store):
     assert aligned.digest(store.aligned(first)) == aligned.digest(some_dataset(1))
 
 
+def test_what_was_published_before_a_data_set_is_known_before_and_after_its_own_publication(store):
+    first, second = (store.write_aligned({"data": number}, some_dataset(number)) for number in (1, 2))
+    assert store.published_before(first) is None
+    published = store.publish(first)
+    assert store.published_before(first) is None and store.published_before(second) == published
+    store.write_segments(some_segments(2))
+    later = store.publish(second)
+    assert store.published_before(second) == published and store.published_before(first) == later
+
+
 @pytest.mark.parametrize("cut_at", ["create_tag", "reset_branch"])
 def test_a_publication_that_was_cut_short_is_carried_on(store, monkeypatch, cut_at):
     """Until main has moved nothing is published; then there is one tag, and one commit was enough."""

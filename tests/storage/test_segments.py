@@ -74,4 +74,7 @@ def test_keys_change_with_what_they_name_and_nothing_else():
     renamed = dataclasses.replace(one, id=SegmentId("w", "2"), row=9, label=1.0, split="test")
     assert (one.media_key, one.text_key, one.speech_key) == (renamed.media_key, renamed.text_key, renamed.speech_key)
     cut = dataclasses.replace(one, end=1.5)
+    voiced = dataclasses.replace(one, sound="1.wav", sound_sha256="b")
+    assert (voiced.media_key, voiced.text_key) == (one.media_key, one.text_key)
+    assert voiced.sound_key != one.sound_key == one.media_key and voiced.speech_key != one.speech_key
     assert cut.media_key != one.media_key and cut.speech_key != one.speech_key and cut.text_key == one.text_key

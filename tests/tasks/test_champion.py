@@ -12,6 +12,7 @@ import pytest
 
 from storage.feature_store import Published
 from tasks.champion import ChampionError, Ensemble, champion, crown, decide, decisions, roll_back, serving, trained
+from tasks.train import finished
 from tests.tasks.labelled_data import labelled_data, publish
 
 PUBLISHED = Published("SNAPSHOT", "aligned-1", "1" * 16)
@@ -94,7 +95,8 @@ def test_what_was_trained_last_on_the_published_data_can_be_chosen(tmp_path):
     run_folder(tmp_path, "dmd", 1, PUBLISHED, code="old")
     runs = [run_folder(tmp_path, "dmd", seed, PUBLISHED, code="new") for seed in (3, 2)]
     run_folder(tmp_path, "dmd", 4, other, code="new")
-    run_folder(tmp_path, "mult", 5, PUBLISHED, code="new")
+    mult = run_folder(tmp_path, "mult", 5, PUBLISHED, code="new")
+    assert finished(tmp_path, PUBLISHED) == [*reversed(runs), mult]
     found = trained(tmp_path, "dmd", PUBLISHED)
     assert (found.seeds, found.runs) == ((2, 3), (runs[1], runs[0]))
     for model, published in (("tfn", PUBLISHED), ("../dmd", PUBLISHED), ("mult", other)):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
+from storage.feature_store import FeatureStore
 from storage.schema import AlignedDataset
-from tasks.drift import drift
+from storage.segments import Segment, SegmentId
+from tasks.drift import drift, drift_since_published
 
 OLD, NEW = 120, 40
 
@@ -72,6 +74,34 @@ def test_distances_are_between_means_of_measured_words():
 
 def test_without_new_or_old_segments_there_is_no_distance():
     data = corpus(shift=0.0)
-    assert drift(data, []) == [] and drift(data, data.ids) == []
+    assert drift(data, []) == () and drift(data, data.ids) == ()
     unmeasured = replace(data, masks=data.masks | {"audio": np.arange(len(data.words)) < data.offsets[OLD]})
     assert [one.feature for one in drift(unmeasured, new_ids())] == ["vision"]
+
+
+def filmed(data: AlignedDataset, again: int = 0) -> list[Segment]:
+    """The segment table of a data set, of whose first recordings so many were made again."""
+    return [
+        Segment(SegmentId(*name.split("$_$")), place, media_sha256=f"{place < again}{name}")
+        for place, name in enumerate(data.ids)
+    ]
+
+
+@pytest.mark.parametrize("again", [0, 10])
+def test_segments_are_new_since_the_data_set_that_was_published_before(tmp_path, again):
+    """Those that it has not, and those that were filmed again; the same before and after their own publication."""
+    data = corpus(shift=3.0)
+    data = replace(data, ids=tuple(f"v$_${name}" for name in data.ids))
+    store = FeatureStore.open(str(tmp_path / "store"))
+    store.write_segments(filmed(data.take(range(OLD))))
+    old = store.write_aligned({"of": "old"}, data.take(range(OLD)))
+    assert drift_since_published(store, old) == ()
+    store.publish(old)
+    assert drift_since_published(store, old) == ()
+
+    store.write_segments(filmed(data, again))
+    whole = store.write_aligned({"of": "all"}, data)
+    expected = drift(data, [*data.ids[:again], *data.ids[OLD:]])
+    assert drift_since_published(store, whole) == expected and expected
+    store.publish(whole)
+    assert drift_since_published(store, whole) == expected

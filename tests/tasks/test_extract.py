@@ -170,6 +170,33 @@ def test_the_segments_of_one_video_follow_each_other_on_one_worker(tmp_path, wor
     assert breaks <= 12, "each worker goes through neighbours, and takes over halves of what others have left"
 
 
+@dataclass(frozen=True)
+class Endings:
+    """Measures whether it was given a .wav."""
+
+    columns: ClassVar[tuple[str, ...]] = ("wav",)
+
+    def recipe(self) -> dict:
+        return {"endings": 1}
+
+    def measure(self, path: Path, start: float, end: float) -> Frames:
+        return Frames(np.array([[path.suffix == ".wav"]], np.float32), np.zeros(1), np.ones(1, bool))
+
+
+def test_what_is_heard_is_in_the_recording_of_the_sound_where_there_is_one(tmp_path, workers):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    alone, _ = rows = segments("a", "b")
+    rows[1] = replace(rows[1], sound="b.wav", sound_sha256="1" * 64)
+    store.write_segments(rows)
+    heard = {}
+    for feature in ("vision", "audio"):
+        step = extract.fn(store, workers, str(tmp_path), feature, Endings(), False)
+        found = store.frames(feature, step.fingerprint, [step.key(row) for row in rows])
+        heard[feature] = [found[step.key(row)].values[0, 0] for row in rows]
+    assert heard == {"vision": [0, 0], "audio": [0, 1]}
+    assert Step("audio", "").key(alone) == Step("vision", "").key(alone)
+
+
 def test_rows_that_ingest_found_wanting_are_not_measured_and_every_row_has_one_state(tmp_path, workers, letters):
     good, silent, bad, again = segments("yes", "hm", "no", "yes")
     bad, again = replace(bad, failure=Failure("bad_id", "a path")), replace(again, excluded="duplicate_row")

@@ -11,6 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from storage.feature_store import FeatureStore
@@ -177,18 +178,51 @@ def test_grid_clips_and_their_word_times(shared_data, tmp_path):
     ]
 
 
+def imported(store: FeatureStore, path: Path, errata: bool = True, text_encoder: str | None = None) -> str:
+    return import_features.fn(store, path, "glove", None, errata, text_encoder)
+
+
 def test_features_are_imported_once_and_split_where_they_are_not(tmp_path):
     store = FeatureStore.open(str(tmp_path / "store"))
     dataset = replace(labelled_data(), splits=("",) * 21)
     formats.write(dataset, tmp_path / "features", "zarr", "glove")
-    name = import_features.fn(store, tmp_path / "features", "glove", None)
+    name = imported(store, tmp_path / "features")
     found = store.aligned(name, at="staging")
     assert found.words == dataset.words and set(found.splits) == {"train", "valid", "test"}
-    assert import_features.fn(store, tmp_path / "features", "glove", None) == name
+    assert imported(store, tmp_path / "features") == name
     formats.write(labelled_data(seed=1), tmp_path / "others", "zarr", "glove")
-    assert import_features.fn(store, tmp_path / "others", "glove", None) != name
+    assert imported(store, tmp_path / "others") != name
 
 
 def test_features_that_are_not_there_are_refused_in_a_sentence(tmp_path):
     with pytest.raises(StoreError, match="there is no .*nowhere"):
-        import_features.fn(FeatureStore.open(str(tmp_path / "store")), tmp_path / "nowhere", "glove", None)
+        imported(FeatureStore.open(str(tmp_path / "store")), tmp_path / "nowhere")
+
+
+def mosi_features(path: Path, first_clip: int = 1) -> Path:
+    """Features of segments that are called as some of CMU-MOSI, two of them known to be wrong."""
+    names = ["2WGyTLYerpo$_$44", "d6hH302o4v8$_$34", *(f"03bSnISJMiM$_${first_clip + number}" for number in range(19))]
+    data = replace(labelled_data(), ids=tuple(names), videos=tuple(name.split("$_$")[0] for name in names))
+    formats.write(data, path, "npz", "glove")
+    return path
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_known_errors_of_imported_features_are_left_out_or_refused_and_told(tmp_path, applied):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    name = imported(store, mosi_features(tmp_path / "mosi.npz"), errata=applied)
+    found, whole = store.aligned(name, at="staging"), formats.read(tmp_path / "mosi.npz", "glove")
+    assert found.ids == (whole.ids[2:] if applied else whole.ids)
+    for feature in whole.features:
+        assert np.array_equal(found.take([0]).features[feature], whole.take([2 if applied else 0]).features[feature])
+    errata = store.aligned_source(name)["errata"]
+    assert [(each["video"], each["clip"]) for each in errata] == [("2WGyTLYerpo", "44"), ("d6hH302o4v8", "34")]
+    assert {each["action"] for each in errata} == {"exclude" if applied else "refused"}
+    assert imported(store, tmp_path / "mosi.npz", errata=not applied) != name
+
+
+def test_known_errors_of_clips_are_not_looked_for_where_clips_are_numbered_otherwise(tmp_path, caplog):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    name = imported(store, mosi_features(tmp_path / "mosi.npz", first_clip=0))
+    assert len(store.aligned(name, at="staging").ids) == 21 and not store.aligned_source(name)["errata"]
+    assert "numbered from 0" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import logging
 import math
@@ -74,6 +75,21 @@ def test_mosi_takes_a_clip_of_its_own_before_the_full_video(tmp_path):
     first, second = read_segments(raw)
     assert (first.media, first.start) == ("Raw/Video/Full/03bSnISJMiM.mp4", 1.5)
     assert (second.media, second.start, second.end) == ("Raw/Video/Segmented/03bSnISJMiM_2.mp4", 0, math.inf)
+
+
+def test_a_wav_of_a_recordings_name_has_its_sound(tmp_path):
+    """The distribution has them in a folder of their own; elsewhere they lie beside."""
+    raw = mosi(tmp_path / "mosi", "Full/03bSnISJMiM.mp4", "Segmented/03bSnISJMiM_2.mp4")
+    wavs = [f"Raw/Audio/WAV_16000/{name}.wav" for name in ("Segmented/03bSnISJMiM_1", "Segmented/03bSnISJMiM_2")]
+    first, second = read_segments(corpus(raw, *wavs))
+    assert (first.sound, first.sound_sha256) == ("", ""), "its recording is the full video"
+    assert (second.media, second.sound) == ("Raw/Video/Segmented/03bSnISJMiM_2.mp4", wavs[1])
+    assert second.sound_sha256 == hashlib.sha256(wavs[1].encode()).hexdigest() != second.media_sha256
+    first, second = read_segments(corpus(raw, "Raw/Audio/WAV_16000/Full/03bSnISJMiM.wav"))
+    assert (first.sound, first.start) == ("Raw/Audio/WAV_16000/Full/03bSnISJMiM.wav", 1.5) and second.sound == wavs[1]
+    raw = corpus(tmp_path / "own", "v/1.mp4", "v/1.wav", "v/2.mp4", "v/3.wav", rows="v,1,a\nv,2,b\nv,3,c\n")
+    assert [segment.sound for segment in read_segments(raw)] == ["v/1.wav", "", ""]
+    assert failures(read_segments(corpus(raw, "v/1.WAV"))) == {"v$_$1": "ambiguous_media", "v$_$3": "missing_media"}
 
 
 def test_the_folder_raw_itself_may_be_named(tmp_path):

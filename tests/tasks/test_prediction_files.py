@@ -8,7 +8,8 @@ import io
 import numpy as np
 import pytest
 
-from tasks.prediction_files import _table, segment_records, spread
+from tasks.prediction_figures import plus_minus
+from tasks.prediction_files import _spread_of, _table, segment_records, spread, summary
 from tests.tasks.prediction_records import SEGMENTS, WORDS, reading
 
 
@@ -39,6 +40,16 @@ def test_a_modality_that_is_absent_has_no_number():
 
 def test_one_seed_has_no_deviation():
     assert spread(np.array([[0.5, np.nan]])) == [{"mean": 0.5, "std": None}, {"mean": None, "std": None}]
+
+
+def test_in_a_terminal_every_number_stands_with_its_deviation_or_says_that_it_is_unknown():
+    model = {"name": "dmd", "label_range": [-3, 3], "spread": _spread_of(1), "test_mae": {"mean": 0.7, "std": None}}
+    lost = {"start": 3.0, "end": 4.0, "message": "no face in it"}
+    said = summary({"model": model, "segments": segment_records(reading(1), SEGMENTS), "lost": [lost]}).splitlines()
+    assert said[0].endswith("off by 0.70 ± ? on average on its test split; ± unknown: it was trained with one seed")
+    assert all("± ?" in line for line in said[:3]) and said[3] == "0:03–0:04  not read: no face in it"
+    several = summary({"model": model, "segments": segment_records(reading(3), SEGMENTS), "lost": []}).splitlines()
+    assert plus_minus(segment_records(reading(3), SEGMENTS)[0]["prediction"]) in several[1] and "?" not in several[1]
 
 
 def test_tables_hold_a_row_a_word_and_name_what_is_nested():

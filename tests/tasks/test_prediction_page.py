@@ -49,7 +49,7 @@ def record(seeds: int = 3) -> dict:
     model = {
         "name": "dmd",
         "seeds": list(range(seeds)),
-        "data": {"tag": "aligned-1"},
+        "data": {"tag": "aligned-1", "text": "glove"},
         "label_range": [-3, 3],
         "test_mae": {"mean": 0.7, "std": 0.1 if seeds > 1 else None},
     }
@@ -80,7 +80,7 @@ def test_the_page_is_one_file_with_a_button_for_every_word(written):
     assert all(re.match(r"data:(video|image)/|(prediction\.json|(segments|words)\.csv)$", at) for at in loaded)
     assert sum(address.startswith("data:video/mp4") for address in loaded) == 1
     assert sum(address.startswith("data:image/jpeg") for address in loaded) >= 2
-    assert page.count("<script>") == 1 and "no face in it" in page
+    assert page.count("<script>") == 2 == page.count("<script") and "no face in it" in page
 
 
 def test_numbers_stand_with_their_deviation_and_a_single_seed_with_a_question_mark(written):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from dmd_model.registry import configure
 from storage.feature_store import FeatureStore
 from storage.interchange.pickles import read_pickle, write_mmsa
 from storage.schema import fingerprint
-from tasks.assets import fetch
+from tasks.assets import AssetError, fetch
 from tasks.features.text import Pieces
 from tasks.hub_models import model_sha256
-from tasks.train import Job, TrainingError, frame_lengths, split_samples, train, train_jobs, trained_encoder
+from tasks.train import Job, TrainingError, frame_lengths, split_samples, train, train_jobs, train_one, trained_encoder
 from tests.dmd_model.made_up import make_samples
 from tests.tasks.labelled_data import WIDTHS, labelled_data, publish, unaligned_data
 
@@ -76,6 +77,17 @@ def test_many_trainings_run_side_by_side_and_one_that_fails_costs_no_other(tmp_p
     assert one.read_bytes() == here.read_bytes()
     assert all((tmp_path / str(seed) / "result.json").exists() for seed in (2, 3))
     assert list((tmp_path / "2" / "tensorboard").glob("events*"))
+
+
+def test_two_that_train_the_same_at_once_train_it_once(tmp_path):
+    """As two runs do that were started for one data set: the later one waits, and finds it done."""
+    splits = {"train": make_samples(20, 1, "a"), "valid": make_samples(8, 2, "b"), "test": make_samples(8, 3, "c")}
+    small = {"d": 8, "heads": 2, "layers": 1, "memory_layers": 1, "max_epochs": 3}
+    epochs = []
+    with ThreadPoolExecutor() as pool:
+        job = Job("dmd", 1, tmp_path / "1", small)
+        list(pool.map(lambda _: train_one(job, splits, "cpu", epochs.append), range(2)))
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3]
 
 
 def test_what_is_predicted_is_the_labelled_test_split(tmp_path):
@@ -219,6 +231,21 @@ def test_an_encoder_that_changed_since_is_refused_and_so_are_data_without_pieces
         trained_encoder(store, published, "pieces")
     store, published = publish(tmp_path / "other", labelled_data())
     with pytest.raises(TrainingError, match="has no word pieces: extract it from raw video"):
+        trained_encoder(store, published, "pieces")
+
+
+def test_the_encoder_of_imported_word_pieces_is_the_one_that_the_import_names(tmp_path, encoder):
+    store, published = with_pieces(tmp_path, Pieces(str(encoder)))
+    data = store.aligned(published.fingerprint)
+    for name, largest in (("right", 0), ("wrong", 40_000)):
+        data.features["pieces"][0, 0] = max(largest, data.features["pieces"][0, 0])
+        published = store.publish(store.write_aligned({"text_encoder": str(encoder), "content": name}, data))
+        if name == "right":
+            assert trained_encoder(store, published, "pieces") == encoder
+    with pytest.raises(TrainingError, match="knows 30522 word pieces, and .* has more: import it again"):
+        trained_encoder(store, published, "pieces")
+    published = store.publish(store.write_aligned({"text_encoder": str(tmp_path / "nowhere")}, data))
+    with pytest.raises(AssetError, match="nowhere is no folder here"):
         trained_encoder(store, published, "pieces")
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tasks.assets import AssetError
 from tasks.features.ctc import CtcAligner, viterbi
 from tasks.features.words import AlignmentError
+from tasks.hub_models import model_sha256
 
 SECONDS = 3
 HOP = 0.02
@@ -103,12 +104,14 @@ def test_a_text_too_long_for_the_sound_is_refused(model, noise):
     assert caught.value.reason == "alignment_failed"
 
 
-def test_the_recipe_is_of_the_files_and_not_of_where_they_lie(model, tmp_path):
-    copy = shutil.copytree(model, tmp_path / "copy")
-    assert CtcAligner(str(copy)).recipe() == CtcAligner(model).recipe()
+def test_the_recipe_names_the_model_and_its_files(model, tmp_path):
+    assert CtcAligner(model).recipe()["ctc"] == model
     other = shutil.copytree(model, tmp_path / "other")
+    same = CtcAligner(str(other)).recipe()["sha256"]
+    assert same == CtcAligner(model).recipe()["sha256"]
+    model_sha256.cache_clear()
     (other / "preprocessor_config.json").write_text('{"do_normalize": false}')
-    assert CtcAligner(str(other)).recipe() != CtcAligner(model).recipe()
+    assert CtcAligner(str(other)).recipe()["sha256"] != same
 
 
 def test_what_is_no_model_of_english_letters_is_a_sentence(model, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from storage.feature_store import FeatureStore
 from storage.schema import Failure
 from tasks.sections.data import boundaries_section, dataset_section, funnel_section
 from tests.tasks.funnel_store import STEPS, funnel_store, table
@@ -54,6 +55,13 @@ def test_every_segment_is_of_one_split_and_every_label_of_one_sign(prefect_serve
     assert {row["words"]: row["segments"] for row in section["lengths"].numbers} == dict(
         zip(*np.unique(np.diff(data.offsets), return_counts=True), strict=True)
     )
+
+
+def test_known_errors_of_imported_features_are_listed(prefect_server, tmp_path):
+    store = FeatureStore.open(str(tmp_path / "store"))
+    erratum = {"video": "2WGyTLYerpo", "clip": "44", "what": "no length", "action": "exclude"}
+    name = store.write_aligned({"made": "elsewhere"}, labelled_data(), {"errata": [erratum]})
+    assert dataset_section(labelled_data(), store, name)["errata"] == [erratum]
 
 
 def test_boundary_errors_are_counted_to_the_limit():
