@@ -31,8 +31,14 @@ SETTINGS = Path("prefect.toml")
 MARK = "# Written by `dmd up`, removed by `dmd down`.\n"
 GOODBYE_SECONDS = 5.0
 """How long a process goes on whose server is gone."""
-LEASES = '[server.concurrency]\nlease_storage = "prefect.server.concurrency.lease_storage.filesystem"\n'
-"""By default the server keeps in memory who holds which concurrency limit: killed, it would never free their places."""
+CHOICES = """\
+[server.concurrency]
+# by default kept in memory, and a server that was killed would never free the places of who held a limit
+lease_storage = "prefect.server.concurrency.lease_storage.filesystem"
+[worker]
+# by default a run waits up to 10 s for a worker to look
+query_seconds = 2
+"""
 POOLS = {"cpu": None, "gpu": 1}
 """How many runs each work pool takes at a time; None is any number."""
 
@@ -59,7 +65,7 @@ def up(home: Path, port: int) -> str:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ServerError(f"another server listens at {address}: end it, or choose another --port")
     home.mkdir(parents=True, exist_ok=True)
-    SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n{LEASES}')
+    SETTINGS.write_text(f'{MARK}[api]\nurl = "{address}/api"\n{CHOICES}')
     try:
         with Progress("start Prefect", total=2 + len(POOLS), unit="step") as progress:
             processes = {"server": _start(home, "server", *_server_arguments(port))}
