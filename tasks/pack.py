@@ -126,7 +126,7 @@ def aligned_dataset(
         words=tuple(texts),
         starts=starts_ends[:, 0].copy(),
         ends=starts_ends[:, 1].copy(),
-        features={name: np.concatenate(rows) for name, rows in values.items()},
+        features={step.name: np.concatenate(values.pop(step.name)) for step in features},  # what is joined is let go
         masks={name: np.concatenate(rows) for name, rows in masks.items()},
         columns={step.name: tuple(columns[step.name]) for step in features},
         frame_offsets={name: np.cumsum([0, *counts], dtype=np.int64) for name, counts in frame_counts.items()},
