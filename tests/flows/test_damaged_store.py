@@ -98,19 +98,20 @@ def read(store: FeatureStore, path: str) -> object:
 
 
 @pytest.mark.parametrize("change", [flipped, lost])
-def test_damage_in_any_array_raises(url, versions, change):
+def test_damage_in_any_array_raises_or_changes_nothing(url, versions, change):
     found, store = arrays(versions), FeatureStore.open(url, create=False)
     for kind, names in KINDS.items():
         there = {path.removeprefix(f"{kind}/").split("/", {"segments": 0, "features": 2}.get(kind, 1))[-1]
                  for path in found if path.startswith(f"{kind}/")}  # fmt: skip
         assert names <= there, kind
-    unnoticed = []
+    sound, unnoticed = store.digest(), []
     for path, keys in found.items():
         for key in keys:
             with changed(versions, key, change):
                 try:
                     read(store, path)
-                    unnoticed.append(key)
+                    if store.digest() != sound:  # a bit of Zstandard's frame header means nothing
+                        unnoticed.append(key)
                 except StoreError:
                     pass
     assert sum(map(len, found.values())) > 60 and not unnoticed
