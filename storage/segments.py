@@ -43,14 +43,14 @@ class Segment:
     row: int
     media: str = ""
     media_sha256: str = ""
-    sound: str = ""
-    sound_sha256: str = ""
     start: float = 0.0
     end: float = float("inf")
     text: str = ""
     label: float = float("nan")
     split: str = ""
     given_words: tuple[Word, ...] = ()
+    sound: str = ""
+    sound_sha256: str = ""
     failure: Failure | None = None
     excluded: str = ""
 
