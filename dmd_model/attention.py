@@ -44,6 +44,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, dropout: Tensor | None):
+        """As ``attend``; kept for the way back are a seed and, for each step and head, one number."""
         streams, batch, asking, width = query.shape
         ctx.seed = 0 if dropout is None else kernels.draw_seed()
         rates = query.new_zeros(streams) if dropout is None else dropout
@@ -56,6 +57,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
+        """Gradients of query, key and value."""
         query, *_, log_sums = saved = ctx.saved_tensors
         gradients = [torch.zeros_like(x) for x in saved[:3]]
         _, loop = kernels.attention(query.shape[3] // log_sums.shape[2])

@@ -87,6 +87,12 @@ def _compiled(*functions) -> tuple[Callable[..., None], ...]:
 
 
 @njit(**_LOOPS)
+def _lanes(steps):
+    """How long the rows of a block are that goes through so many steps."""
+    return min(_MOST_LANES, -(-steps // _LANES) * _LANES)
+
+
+@njit(**_LOOPS)
 def _exponentials(row, largest):
     """e^(x - largest) of x <= largest: two to the whole part by its bits, to the rest by a polynomial (to 2e-7)."""
     for i in range(row.shape[0]):
@@ -134,7 +140,7 @@ def _forward(columns: int):
         ``seen`` [S, B, T_q or 1, T_k]; a step that hears nothing gets zeros, and the logarithm of infinity.
         """
         batch, asking, steps, heads = query.shape[1], query.shape[2], key.shape[2], log_sums.shape[2]
-        lanes = min(_MOST_LANES, -(-asking // _LANES) * _LANES)
+        lanes = _lanes(asking)
         seeds, scale = (uint32(seed), uint32(seed >> 32)), np.float32(1 / math.sqrt(columns))
         block, unseen = np.empty((steps, lanes), np.float32), np.empty((steps, lanes), np.float32)
         asked, answer = np.empty((columns, lanes), np.float32), np.empty((columns, lanes), np.float32)
@@ -193,15 +199,14 @@ def _backward(columns: int):
     def backward(query, key, value, seen, rates, heard, log_sums, grad, of_query, of_key, of_value, seed, first, last):
         """Fill the gradients of query (zeros so far), key and value of the samples from ``first`` on."""
         batch, asking, steps, heads = query.shape[1], query.shape[2], key.shape[2], log_sums.shape[2]
-        lanes = min(_MOST_LANES, -(-steps // _LANES) * _LANES)
+        lanes = _lanes(steps)
         seeds, scale = (uint32(seed), uint32(seed >> 32)), np.float32(1 / math.sqrt(columns))
         unseen, kept = np.empty((seen.shape[2], lanes), np.float32), np.empty(lanes, np.float32)
         weights, of_scores = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
-        log_sum = np.empty(lanes, np.float32)
         keys, values = np.empty((columns, lanes), np.float32), np.empty((columns, lanes), np.float32)
         of_keys, of_values = np.empty((columns, lanes), np.float32), np.empty((columns, lanes), np.float32)
         asked, asks = np.empty((asking, columns), np.float32), np.empty((asking, columns), np.float32)
-        expected = np.empty(asking, np.float32)
+        log_sum, expected = np.empty(lanes, np.float32), np.empty(asking, np.float32)
         for sample in range(first, last):
             s, b = sample // batch, sample % batch
             threshold, share = uint32(rates[s] * _ALL), np.float32(1 / (1 - rates[s]))
