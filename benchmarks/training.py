@@ -1,8 +1,8 @@
 """How fast DMD trains: the plain form beside the bank of streams, in one run, and that both compute the same.
 
 ``python -m benchmarks.training [--threads 2] [--rounds 9]``. Official preset, batches of 16, aligned MOSI shapes,
-GloVe, dropout on. The plain form is the tests' oracle: one module for each modality and encoder, as the official code
-has them. On a machine with a GPU, the bank compiled with CUDA graphs is timed as well.
+GloVe, dropout on, on a CPU (``benchmarks.training_on_gpu`` is for the other). The plain form is the tests' oracle: one
+module for each modality and encoder, as the official code has them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from dmd_model.batch import Batch, Samples, Sequences
 from dmd_model.config import DMDConfig
 from dmd_model.dmd import DMD
 from dmd_model.official import from_official_state_dict, official_unit_parameters
-from tasks.train import Job, train_jobs
 from tests.dmd_model.plain import PlainDMD, graph_units, plain_losses
 
 BATCH, COLUMNS = 16, (300, 20, 5)
@@ -75,7 +74,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("plain", "bank"), help="train a few steps and print the largest memory")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cpu")
     config = DMDConfig.official("mosi")
     if options.only:
         return print_memory(options.only, config, device)
@@ -83,16 +82,14 @@ def main() -> None:
     batch = random_batch(config, COLUMNS, device)
     plain = Plain(config, COLUMNS, device)
     bank = Bank(config, COLUMNS, device, like=plain)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {options.threads} threads"
-    print(f"{name}, torch {torch.__version__}, batches of {BATCH}, {options.rounds} rounds in turn (medians)\n")
+    print(f"CPU, {options.threads} threads, torch {torch.__version__}, batches of {BATCH}, {options.rounds} rounds in "
+          "turn (medians)\n")  # fmt: skip
     show_equality(plain, bank, batch)
     show_ratio(
         "training (forward, losses, backward, clip)", training(plain, batch), training(bank, batch), options.rounds
     )
     show_ratio("evaluation (forward)", evaluation(plain, batch), evaluation(bank, batch), options.rounds)
     show_optimiser(plain, bank, options.rounds)
-    if device.type == "cuda":
-        show_compiled(plain, bank, batch, options.rounds)
     show_mosei(device, options.rounds)
     show_seeds()
     for form in ("plain", "bank"):
@@ -171,21 +168,6 @@ def show_optimiser(plain: Plain, bank: Bank, rounds: int) -> None:
     show_ratio("an optimiser step", unfused.step, fused.step, rounds)
 
 
-def show_compiled(plain: Plain, bank: Bank, batch: Batch, rounds: int) -> None:
-    """On a GPU: the bank in CUDA graphs, made by ``torch.compile``."""
-    compiled = torch.compile(bank.loss, mode="reduce-overhead")
-
-    def step() -> None:
-        torch.compiler.cudagraph_mark_step_begin()
-        bank.modules.zero_grad()
-        compiled(batch).backward()
-        nn.utils.clip_grad_value_(bank.modules.parameters(), 0.6)
-
-    for _ in range(3):
-        step()
-    show_ratio("training, the bank compiled with CUDA graphs", training(plain, batch), step, rounds)
-
-
 def show_mosei(device: torch.device, rounds: int) -> None:
     """Seconds an epoch of MOSEI's 16,326 samples, extrapolated from steps of the official and of our own preset."""
     for name, config in (("official", DMDConfig.official("mosei")), ("default", DMDConfig())):
@@ -197,26 +179,31 @@ def show_mosei(device: torch.device, rounds: int) -> None:
 
 
 def show_seeds() -> None:
-    """Five seeds beside one, as ``dmd compare`` trains them: side by side on a CPU, one after the other on a GPU."""
-    random = np.random.default_rng(0)
-    samples = {}
-    for split, count in (("train", 640), ("valid", 160)):
-        offsets = 50 * np.arange(count + 1)
-        sequences = [
-            Sequences(random.normal(size=(offsets[-1], width)).astype(np.float32), offsets) for width in COLUMNS
-        ]
-        labels = random.uniform(-3, 3, count).astype(np.float32)
-        samples[split] = Samples(tuple(f"{split}{i}" for i in range(count)), labels, *sequences)
-    settings = {"max_epochs": 3, "average_decay": 0.0}
-    seconds = []
+    """Five seeds beside one, as ``dmd compare`` trains them: side by side."""
+    from tasks.train import Job, train_jobs
+
+    samples, settings, seconds = random_samples(640), {"max_epochs": 3, "average_decay": 0.0}, []
     for seeds in (1, 5):
         with tempfile.TemporaryDirectory() as folder:
             jobs = [Job("dmd@official-mosi", seed, Path(folder) / str(seed), settings) for seed in range(seeds)]
             began = time.perf_counter()
-            train_jobs(jobs, samples, "auto")
+            train_jobs(jobs, samples, "cpu")
             seconds.append(time.perf_counter() - began)
     print(f"seeds (3 epochs of 640 segments, workers started): one {seconds[0]:.0f} s, five {seconds[1]:.0f} s, "
           f"{seconds[1] / seconds[0]:.2f} x")  # fmt: skip
+
+
+def random_samples(count: int) -> dict[str, Samples]:
+    """So many training segments of 50 words, and a quarter as many for valid."""
+    random, samples = np.random.default_rng(0), {}
+    for split, size in (("train", count), ("valid", count // 4)):
+        offsets = 50 * np.arange(size + 1)
+        sequences = [
+            Sequences(random.normal(size=(offsets[-1], width)).astype(np.float32), offsets) for width in COLUMNS
+        ]
+        labels = random.uniform(-3, 3, size).astype(np.float32)
+        samples[split] = Samples(tuple(f"{split}{i}" for i in range(size)), labels, *sequences)
+    return samples
 
 
 def print_memory(form: str, config: DMDConfig, device: torch.device) -> None:

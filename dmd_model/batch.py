@@ -8,6 +8,7 @@ Shapes: N segments, W words over all segments, D columns of a modality, B batch,
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -223,18 +224,30 @@ class DeviceSamples:
             lengths.append(np.minimum(counts, limit))
         self.lengths = torch.as_tensor(np.stack(lengths), device=device)  # [3, N]
         self.counts = np.stack(lengths)
+        self.limits = longest if fixed else self._longest(self.counts)  # of any batch
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def batch(self, indices: np.ndarray) -> Batch:
         """The samples at ``indices``, int64 [B]."""
-        chosen = torch.as_tensor(indices, device=self.labels.device)
+        longest = self.longest if self.fixed else self._longest(self.counts[:, indices])
+        return self.gather(torch.as_tensor(indices, device=self.labels.device), longest, self.ids_of(indices))
+
+    def ids_of(self, indices: np.ndarray) -> tuple[str, ...]:
+        """Of the samples at ``indices``."""
+        return tuple(self.ids[i] for i in indices)
+
+    def gather(self, chosen: Tensor, longest: Sequence[int], ids: tuple[str, ...] = ()) -> Batch:
+        """The samples ``chosen``, int64 [B] on the device, padded to ``longest``; the GPU is not waited for."""
         lengths = self.lengths[:, chosen]
         padded = []
         for m in range(3):
-            longest = self.longest[m] if self.fixed else max(1, int(self.counts[m, indices].max()))
-            steps = torch.arange(longest, device=chosen.device)
+            steps = torch.arange(longest[m], device=chosen.device)
             rows = self.starts[m][chosen, None] + steps
             padded.append(self.values[m][torch.where(steps < lengths[m, :, None], rows, 0)])  # [B, T_m, D_m]
-        return Batch(tuple(self.ids[i] for i in indices), *padded, lengths, self.labels[chosen])
+        return Batch(ids, *padded, lengths, self.labels[chosen])
+
+    @staticmethod
+    def _longest(counts: np.ndarray) -> tuple[int, int, int]:
+        return tuple(max(1, int(count)) for count in counts.max(axis=1))

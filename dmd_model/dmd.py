@@ -19,7 +19,7 @@ from dmd_model.heads import ResidualHead
 from dmd_model.model import Model, Output
 from dmd_model.projection import last_steps
 from dmd_model.recurrent import masked_mean
-from dmd_model.transformer import EncoderBank, at_step
+from dmd_model.transformer import EncoderBank, at_step, pick
 
 # Cross-modal streams (target, source), in the order in which a target's memory encoder concatenates them.
 CROSS = ((0, 2), (0, 1), (1, 0), (1, 2), (2, 0), (2, 1))
@@ -46,6 +46,7 @@ class DMDOutput(Output):
 class DMD(Model):
     """The network with its two graph distillation units, for any number of columns of each modality."""
 
+    never_waits = True
     PRESETS = {
         "default": (DMDConfig(), Training()),
         "official-mosi": (DMDConfig.official("mosi"), Training.official()),
@@ -180,9 +181,9 @@ class DMD(Model):
         there = present.any(dim=2)[..., None]  # [M, B or 1, 1]
         targets = [target for target, _ in CROSS]
         sources = [source if self.config.crossmodal_attention else target for target, source in CROSS]
-        x = torch.cat([parts.common, parts.specific[targets]])  # [9, B, T, d]
+        x = torch.cat([parts.common, pick(parts.specific, targets)])  # [9, B, T, d]
         seen = self._seen(present, [0, 1, 2, *targets], [0, 1, 2, *sources])
-        encoded = self.streams(x, parts.specific[sources], seen)
+        encoded = self.streams(x, pick(parts.specific, sources), seen)
         crossed = encoded[3:].unflatten(0, (3, 2)).permute(0, 2, 3, 1, 4).flatten(3)  # [M, B, T, 2d]
         seen = self._seen(present, [0, 1, 2], [0, 1, 2])
         if self.config.summary == "mean":
@@ -195,11 +196,11 @@ class DMD(Model):
 
     def _seen(self, present: Tensor, targets: list[int], sources: list[int]) -> Tensor:
         """Which steps of the source each step of the target may see, [S, B or 1, T or 1, T]."""
-        seen = present[sources][:, :, None, :]
+        seen = pick(present, sources)[:, :, None, :]
         if self.config.causal:
             steps = torch.arange(present.shape[-1], device=present.device)
             lengths = present.sum(dim=2)  # [M, B or 1]
-            reach = (lengths[targets] - lengths[sources]).abs()[:, :, None, None]
+            reach = (pick(lengths, targets) - pick(lengths, sources)).abs()[:, :, None, None]
             seen = seen & (steps - steps[:, None] <= reach)
         return seen
 

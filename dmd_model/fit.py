@@ -6,10 +6,10 @@ off goes on from its last checkpoint exactly as if it had not been (on a CPU, bi
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dmd_model import checkpoint
 from dmd_model.batch import PIECES, Batch, DataError, Samples, Standardiser
 from dmd_model.checkpoint import Run
+from dmd_model.cuda_graph import GraphedStep, GraphedUpdate
+from dmd_model.lane import Lane
 from dmd_model.metrics import evaluate, evaluate_emotions
 from dmd_model.prediction import place, predict_placed, readable
 from dmd_model.registry import configure
@@ -30,6 +32,7 @@ from dmd_model.text_encoder import FineTuned, TextEncoder, load_weights
 
 _SAVE_WITHIN_EPOCH = 30.0  # seconds between two checkpoints of one epoch
 _SAVING_SHARE = 0.05  # of the time, at most
+_ENDED = object()
 
 
 class DivergenceError(RuntimeError):
@@ -72,6 +75,29 @@ def fit(
     ValueError (unknown model or setting), DivergenceError (a loss is not finite).
     """
     folder = Path(folder)
+    for _ in fit_in_turns(
+        model_name, samples, seed=seed, folder=folder, overrides=overrides, text_encoder=text_encoder, device=device,
+        on_epoch=on_epoch,
+    ):  # fmt: skip
+        pass
+    return read_result(folder)
+
+
+def fit_in_turns(
+    model_name: str,
+    samples: Mapping[str, Samples],
+    *,
+    seed: int,
+    folder: Path,
+    overrides: Mapping[str, object] | None,
+    text_encoder: Path | None,
+    device: str,
+    on_epoch: Callable[[dict[str, Any]], None] | None,
+) -> Iterator[None]:
+    """``fit`` that gives way after every batch, while a GPU still works on it: so several trainings share one.
+
+    Each ends as if it were alone.
+    """
     config, training = configure(model_name, overrides)
     emotions = getattr(config, "emotions", ())
     check(samples, emotions, training.label_range)
@@ -88,9 +114,14 @@ def fit(
     checkpoint.claim(folder, run)
     if not (folder / "result.json").exists():
         target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        with _deterministic(target, training.cpu_threads):
-            _Fit(run, samples, folder, target, text_encoder).run(on_epoch)
-    return read_result(folder)
+        lane = Lane(target, training.cpu_threads)
+        with lane.turn():
+            batches = _Fit(run, samples, folder, target, text_encoder).run(on_epoch)
+        while True:
+            with lane.turn():
+                if next(batches, _ENDED) is _ENDED:
+                    return
+            yield
 
 
 def read_result(folder: Path) -> Result:
@@ -98,21 +129,6 @@ def read_result(folder: Path) -> Result:
     if not (folder / "result.json").exists():
         raise checkpoint.CheckpointError(f"{folder} has no result.json: there is no finished run in it")
     return Result(folder, checkpoint.read_json(folder / "result.json"), checkpoint.read_json(folder / "history.json"))
-
-
-@contextmanager
-def _deterministic(device: torch.device, cpu_threads: int) -> Iterator[None]:
-    """Leaves the random state, the threads and the cuDNN settings of the caller as they were."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(cpu_threads)
-    try:
-        with (
-            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-            torch.backends.cudnn.flags(deterministic=True, benchmark=False),
-        ):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Fit:
@@ -129,11 +145,17 @@ class _Fit:
         self.model.to(device)
         self.emotions = getattr(run.config, "emotions", ())
         self.samples = {split: place(self._prepared(part), self.model, device) for split, part in samples.items()}
-        self.optimiser = torch.optim.Adam(self._parameter_groups(), weight_decay=run.training.weight_decay, fused=True)
+        self.graphed = device.type == "cuda" and self.model.never_waits
+        self.parameters = list(self.model.parameters())
+        self.step = GraphedStep(self._graphed_step, self.parameters) if self.graphed else self._plain_step
+        self.update = GraphedUpdate(self._update) if self.graphed else self._update
+        self.optimiser = torch.optim.Adam(
+            self._parameter_groups(), weight_decay=run.training.weight_decay, fused=True, capturable=self.graphed
+        )
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=self.training.plateau_factor, patience=self.training.plateau_patience
         )
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(self.training.average_decay))
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.best_error, self.seconds = 0, float("inf"), 0.0
@@ -158,13 +180,15 @@ class _Fit:
         encoder = self.model.encoder if isinstance(self.model, FineTuned) else nn.Module()
         model = self.model.model if isinstance(self.model, FineTuned) else self.model
         rates = ((model, self.training.learning_rate), (encoder, self.training.text_learning_rate))
+        if self.graphed:  # a captured update reads the rate, which changes, where it lies
+            rates = tuple((part, torch.tensor(rate, device=self.device)) for part, rate in rates)
         return [{"params": parameters, "lr": rate} for part, rate in rates if (parameters := list(part.parameters()))]
 
-    def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
+    def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> Iterator[None]:
         """Train from where the run was broken off until valid stops improving, then test the selected weights once."""
         self._resume()
         while not self._ended():
-            self._train_epoch()
+            yield from self._train_epoch()
             self._end_epoch()
             self._save_if_due(0)
             if on_epoch:
@@ -175,7 +199,7 @@ class _Fit:
         epochs = len(self.history)
         return epochs >= self.training.max_epochs or epochs - self.best_epoch >= self.training.early_stop
 
-    def _train_epoch(self) -> None:
+    def _train_epoch(self) -> Iterator[None]:
         """One pass over the training split, or what is left of it."""
         training, data, epoch = self.training, self.samples["train"], len(self.history) + 1
         began = time.monotonic()
@@ -185,53 +209,76 @@ class _Fit:
         self.model.train()
         for first in range(self.batches_done, len(batches), training.accumulate):
             group = batches[first : first + training.accumulate]
-            self.optimiser.zero_grad(set_to_none=True)
             for indices in group:
-                terms = self._backward(data.batch(indices), len(group) if training.mean_over_group else 1)
-                for name, value in terms.items():
-                    self.sums[name] = self.sums.get(name, 0) + value.detach() * (len(indices) / len(data))
+                terms, finite = self.step(indices, len(group) if training.mean_over_group else 1)
+                yield
+                if not finite:
+                    raise self._diverged(terms, data.ids_of(indices))
+                self.sums = self.sums or {name: torch.zeros_like(value) for name, value in terms.items()}
+                torch._foreach_add_(
+                    [self.sums[name] for name in terms], list(terms.values()), alpha=len(indices) / len(data)
+                )
             if len(group) == training.accumulate or training.step_leftover_group:
-                self.optimiser.step()
-                self.average.update_parameters(self.model)
+                self.update()
+            else:
+                self._forget_gradients()
             self.batches_done = first + len(group)
             self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
             self._save_if_due(_SAVE_WITHIN_EPOCH)
 
-    def _backward(self, batch: Batch, divisor: int) -> dict[str, Tensor]:
+    def _plain_step(self, indices: np.ndarray, divisor: int) -> tuple[dict[str, Tensor], Tensor]:
+        return self._backward(self.samples["train"].batch(indices), divisor)
+
+    def _graphed_step(self, indices: Tensor, divisor: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Every batch is padded to the longest segment of the split, so that all are of one shape."""
+        data = self.samples["train"]
+        return self._backward(data.gather(indices, data.limits), divisor)
+
+    def _backward(self, batch: Batch, divisor: int | Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Add to the gradients; gives the terms of the loss, and whether all of them and the gradients are finite."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.mixed_precision):
             terms = self.model.losses(self.model(batch), batch.labels)
-        if not torch.isfinite(terms["total"]):
-            bad = [name for name, value in terms.items() if not torch.isfinite(value).all()]
-            raise self._diverged(bad, batch)
         (terms["total"] / divisor).backward()
-        nn.utils.clip_grad_value_(self.model.parameters(), self.training.clip_value)
-        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
-        if not torch.isfinite(nn.utils.get_total_norm(gradients.values())):
-            bad = [f"the gradient of {name}" for name, value in gradients.items() if not torch.isfinite(value).all()]
-            raise self._diverged(bad, batch)
-        return terms
+        nn.utils.clip_grad_value_(self.parameters, self.training.clip_value)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        return {name: value.detach() for name, value in terms.items()}, torch.isfinite(norm + terms["total"].detach())
 
-    def _diverged(self, bad: list[str], batch: Batch) -> DivergenceError:
+    def _update(self) -> None:
+        """A step of the optimiser, of which the first starts the running average of the weights."""
+        decay = self.training.average_decay if self.optimiser.state else 0.0
+        self.optimiser.step()
+        get_ema_multi_avg_fn(decay)(list(self.average.parameters()), self.parameters, None)
+        self._forget_gradients()
+
+    def _forget_gradients(self) -> None:
+        self.optimiser.zero_grad(set_to_none=not self.graphed)
+
+    def _diverged(self, terms: dict[str, Tensor], ids: tuple[str, ...]) -> DivergenceError:
+        values = terms | {f"the gradient of {name}": p.grad for name, p in self.model.named_parameters()
+                          if p.grad is not None and torch.isfinite(terms["total"])}  # fmt: skip
+        bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
         return DivergenceError(
-            f"epoch {len(self.history) + 1}: {', '.join(bad)} not finite for segments {', '.join(batch.ids)}: "
+            f"epoch {len(self.history) + 1}: {', '.join(bad)} not finite for segments {', '.join(ids)}: "
             "lower learning_rate, or look at the features of these segments"
         )
 
     def _end_epoch(self) -> None:
         """Validate the averaged weights, keep them if they are the best, and go on to the next epoch."""
         began = time.monotonic()
-        metrics = self._evaluate(predict_placed(self.average.module, self.samples["valid"]), "valid")
+        for ours, theirs in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            ours.copy_(theirs)
+        metrics = self._evaluate(predict_placed(self.average, self.samples["valid"]), "valid")
         error = metrics["error" if self.emotions else "mae"]
         record = {
             "epoch": len(self.history) + 1,
             "train": {name: value.tolist() for name, value in self.sums.items()},
             "valid_error": error,
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": float(self.optimiser.param_groups[0]["lr"]),
         }
         self.schedule.step(error)
         if error < self.best_error - self.training.minimum_improvement:
             self.best_epoch, self.best_error = record["epoch"], error
-            self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
+            self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
         self.batches_done, self.sums = 0, {}
         self.seconds += time.monotonic() - began
         self.history.append({**record, "seconds": self.seconds - sum(past["seconds"] for past in self.history)})
@@ -286,7 +333,7 @@ class _Fit:
         state = {
             "history": self.history, "best_epoch": self.best_epoch, "best_error": self.best_error,
             "seconds": self.seconds, "batches_done": self.batches_done, "schedule": self.schedule.state_dict(),
-            "learning_rates": [group["lr"] for group in self.optimiser.param_groups],
+            "learning_rates": [float(group["lr"]) for group in self.optimiser.param_groups],
         }  # fmt: skip
         checkpoint.save_state(self.folder, len(self.history), self.batches_done, tensors, state)
 
@@ -307,7 +354,7 @@ class _Fit:
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         for group, rate in zip(self.optimiser.param_groups, state["learning_rates"], strict=True):
-            group["lr"] = rate
+            group["lr"] = torch.full_like(group["lr"], rate) if self.graphed else rate
         self.schedule.load_state_dict(state["schedule"])
         self.history, self.seconds, self.batches_done = state["history"], state["seconds"], state["batches_done"]
         self.best_epoch, self.best_error = state["best_epoch"], state["best_error"]

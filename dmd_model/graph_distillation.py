@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dmd_model.config import DMDConfig
 from dmd_model.losses import cosine
+from dmd_model.transformer import pick
 
 STUDENTS, TEACHERS = (0, 0, 1, 1, 2, 2), (1, 2, 0, 2, 0, 1)
 EDGES = tuple(f"{'LVA'[teacher]}→{'LVA'[student]}" for student, teacher in zip(STUDENTS, TEACHERS, strict=True))
@@ -43,8 +44,6 @@ class GraphDistillation(nn.Module):
         self.embed_representation = nn.Linear(width, hidden)
         self.edge = nn.Linear(4 * hidden, 1)  # of the student's 2g features, then of the teacher's
         self.register_buffer("prior", edge_prior(config, hand_set), persistent=False)  # [K]
-        self.register_buffer("students", torch.tensor(STUDENTS), persistent=False)
-        self.register_buffer("teachers", torch.tensor(TEACHERS), persistent=False)
 
     def forward(self, logits: Tensor, representations: Tensor, there: Tensor) -> Distillation:
         """``logits`` [M, B] or [M, B, E], ``representations`` [M, B, h], ``there`` bool [M, B or 1]: what exists.
@@ -53,12 +52,12 @@ class GraphDistillation(nn.Module):
         samples with all three modalities are held to the prior.
         """
         logits = logits if logits.dim() == 3 else logits.unsqueeze(-1)  # [M, B, E]
-        exists = there[self.students] & there[self.teachers]  # [K, B or 1]
+        exists = pick(there, STUDENTS) & pick(there, TEACHERS)  # [K, B or 1]
         edges = self.edges(logits, representations, exists)
         complete = there.all(dim=0).expand(logits.shape[1])  # [B]
         mean = (edges * complete).sum(dim=1) / complete.sum().clamp(min=1)  # [K]
         weights = (edges + self.prior[:, None]) * exists if self.config.edge_prior == "hand_set" else edges
-        student, teacher = logits[self.students], logits[self.teachers].detach()  # [K, B, E]
+        student, teacher = pick(logits, STUDENTS), pick(logits.detach(), TEACHERS)  # [K, B, E]
         return Distillation(
             edges=edges,
             logit=(weights * (student - teacher).abs().mean(dim=2)).mean(dim=1).sum(),
@@ -70,12 +69,12 @@ class GraphDistillation(nn.Module):
         """Weights of the six edges for each sample, [K, B]; 0 for edges that do not exist. ``logits`` [M, B, E]."""
         nodes = torch.cat([self.embed_logit(logits), self.embed_representation(representations)], dim=-1)  # [M, B, 2g]
         as_student, as_teacher = (nodes @ self.edge.weight.view(2, -1).T).unbind(dim=-1)  # [M, B] each
-        raw = as_student[self.students] + as_teacher[self.teachers] + self.edge.bias  # [K, B]
+        raw = pick(as_student, STUDENTS) + pick(as_teacher, TEACHERS) + self.edge.bias  # [K, B]
         lowest = torch.finfo(raw.dtype).min  # not -inf: where no edge exists, the softmax must stay finite
         return _softmax((raw / self.config.edge_temperature).masked_fill(~exists, lowest), self.config) * exists
 
     def _representation_loss(self, weights: Tensor, representations: Tensor, exists: Tensor) -> Tensor:
-        student, teacher = representations[self.students], representations[self.teachers].detach()  # [K, B, h]
+        student, teacher = pick(representations, STUDENTS), pick(representations.detach(), TEACHERS)  # [K, B, h]
         if self.representation == "l1":
             return (weights * (student - teacher).abs().sum(dim=-1)).mean(dim=1).sum()
         similarity = cosine(student, teacher, dim=-1)  # [K, B]

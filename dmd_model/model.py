@@ -32,12 +32,14 @@ class Model(nn.Module, ModelHubMixin):
     """A model of ``(config, columns)``: a frozen dataclass, and how many columns text, vision and audio have.
 
     ``PRESETS`` maps a preset's name to its config and protocol; the first is the default. ``config.lengths`` are the
-    longest sequences of each modality. ``forward(batch)`` gives an ``Output``. A trained model knows its ``run``
-    and, where its folder has one, that run's ``result``. ``from_pretrained`` takes a folder or the name of one on the
-    Hugging Face hub, ``save_pretrained`` writes such a folder.
+    longest sequences of each modality. ``forward(batch)`` gives an ``Output``. ``never_waits``: no value that was
+    worked out decides what is done next, and nothing is kept for the next batch: a step can be a CUDA graph. A trained
+    model knows its ``run`` and, where its folder has one, that run's ``result``. ``from_pretrained`` takes a folder or
+    the name of one on the Hugging Face hub, ``save_pretrained`` writes such a folder.
     """
 
     PRESETS: ClassVar[dict[str, tuple[Any, Training]]]
+    never_waits: ClassVar[bool] = False
     run: Run | None = None
     result: dict[str, Any] | None = None
 

@@ -56,7 +56,7 @@ class Projection(nn.Module):
         counts = [x.shape[1] for x in projected]
         x = torch.stack([F.pad(x, (0, 0, 0, max(counts) - x.shape[1])) for x in projected])  # [M, B, T, d]
         if not self.mask_padding:
-            return x, inside(torch.tensor(counts, device=x.device)[:, None], max(counts))
+            return x, torch.stack([inside(torch.full_like(lengths[0, :1], count), max(counts)) for count in counts])
         present = inside(lengths, max(counts))
         return x * present[..., None], present
 

@@ -9,6 +9,7 @@ Shapes: S streams, B batch, T steps, E width, H heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,12 @@ class StackedNorm(nn.Module):
 def at_step(x: Tensor, steps: Tensor) -> Tensor:
     """One step of each sequence of [S, B, T, E], that of ``steps`` [S, B]: [S, B, 1, E]."""
     return x.gather(2, steps[:, :, None, None].expand(*steps.shape, 1, x.shape[3]))
+
+
+def pick(x: Tensor, order: Sequence[int]) -> Tensor:
+    """The entries ``order`` of the first axis, which may repeat. An index would have to be copied to a GPU first."""
+    entries = x.unbind(0)
+    return torch.stack([entries[number] for number in order])
 
 
 def normalise(x: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """Training: every model and seed on a published data set, each in a folder of its own.
 
-On a GPU one training runs after the other; on a CPU as many at a time as there are cores, for one gains little from a
-second thread. PyTorch takes seconds to import, so that is done where there is something to train.
+A GPU is shared by a few trainings at a time, for one does not fill it; on a CPU as many run as there are cores, for one
+gains little from a second thread. PyTorch takes seconds to import, so that is done where there is something to train.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +39,8 @@ PIECES = "pieces"
 MOST_FRAMES = 500
 """Of longer unaligned sequences models read the beginning, as in the field's unaligned files (vision, MMSA)."""
 _EPOCHS = "epochs"
+_ON_A_GPU = 5
+"""Trainings that share a GPU; their weights and activations are all in its memory."""
 _SMALL = 2000
 """Trainings of fewer segments, all together, are well under way before workers would have started for them."""
 
@@ -120,9 +122,10 @@ def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str)
     import torch
 
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    alone = gpu or len(jobs) == 1 or len(jobs) * len(samples["train"]) < _SMALL
+    here = gpu or len(jobs) == 1 or len(jobs) * len(samples["train"]) < _SMALL
     with one_at_a_time(_gpu_limit()) if gpu else nullcontext():
-        failures = list(_one_by_one(jobs, samples, device) if alone else _side_by_side(jobs, samples))
+        at_once = _ON_A_GPU if gpu else 1
+        failures = list(_in_turns(jobs, samples, device, at_once) if here else _side_by_side(jobs, samples))
     if said := [f"{job.model}, seed {job.seed}: {failure.message}" for job, failure in failures]:
         raise TrainingError("; ".join(said))
 
@@ -134,18 +137,34 @@ def _gpu_limit() -> str:
     return f"dmd-gpu-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
 
 
-def _one_by_one(jobs: Iterable[Job], samples: Mapping[str, Samples], device: str) -> Iterable[tuple[Job, Failure]]:
-    """Each behind a bar of its epochs; it often ends early, when valid stops improving."""
+def _in_turns(
+    jobs: Iterable[Job], samples: Mapping[str, Samples], device: str, at_once: int
+) -> Iterable[tuple[Job, Failure]]:
+    """``at_once`` of them under way in this process, a batch of each in turn."""
     from dmd_model.fit import DivergenceError
+
+    waiting, running = list(jobs), []
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            job = waiting.pop(0)
+            running.append((job, _behind_a_bar(job, samples, device)))
+        for job, turns in list(running):
+            try:
+                next(turns)
+            except StopIteration:
+                running.remove((job, turns))
+            except DivergenceError as error:
+                running.remove((job, turns))
+                yield job, Failure("diverged", str(error))
+
+
+def _behind_a_bar(job: Job, samples: Mapping[str, Samples], device: str) -> Iterator[None]:
+    """A training's turns, and a bar of its epochs; it often ends early, when valid stops improving."""
     from dmd_model.registry import configure
 
-    for job in jobs:
-        epochs = configure(job.model, job.overrides)[1].max_epochs
-        with Progress(f"train {job.model}, seed {job.seed}", total=epochs, unit="epoch") as progress:
-            try:
-                train_one(job, samples, device, lambda epoch: progress.advance(_note(epoch)))  # noqa: B023
-            except DivergenceError as error:
-                yield job, Failure("diverged", str(error))
+    epochs = configure(job.model, job.overrides)[1].max_epochs
+    with Progress(f"train {job.model}, seed {job.seed}", total=epochs, unit="epoch") as progress:
+        yield from train_in_turns(job, samples, device, lambda epoch: progress.advance(_note(epoch)))
 
 
 def _side_by_side(jobs: Sequence[Job], samples: Mapping[str, Samples]) -> Iterable[tuple[Job, Failure]]:
@@ -172,11 +191,19 @@ def _note(epoch: Mapping[str, Any]) -> str:
     return f"epoch {epoch['epoch']}, valid error {epoch['valid_error']:.3f}"
 
 
-def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -> None:
+def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch: Callable[[dict], None]) -> None:
     """One training, with its curves in ``tensorboard`` in its folder; a process that is at it already is waited for."""
+    for _ in train_in_turns(job, samples, device, on_epoch):
+        pass
+
+
+def train_in_turns(
+    job: Job, samples: Mapping[str, Samples], device: str, on_epoch: Callable[[dict], None]
+) -> Iterator[None]:
+    """``train_one`` that gives way after every batch."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from dmd_model.fit import fit
+    from dmd_model.fit import fit_in_turns
 
     with FileLock(job.folder / ".lock"), SummaryWriter(job.folder / "tensorboard") as board:
 
@@ -194,7 +221,7 @@ def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch) -
                     board.add_scalar(tag, scalar, epoch["epoch"])
             on_epoch(epoch)
 
-        fit(
+        yield from fit_in_turns(
             job.model,
             samples,
             seed=job.seed,

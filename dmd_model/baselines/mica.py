@@ -32,7 +32,7 @@ from dmd_model.config import Training
 from dmd_model.dropout import dropout
 from dmd_model.model import Model, Output
 from dmd_model.projection import Projection
-from dmd_model.transformer import StackedNorm, normalise, positions
+from dmd_model.transformer import StackedNorm, normalise, pick, positions
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernels, in mean squared distances
 TEMPERATURE = 0.1  # of the cosines that choose between keys
@@ -68,6 +68,7 @@ class MICAOutput(Output):
 class MICA(Model):
     """MulT with aligned queries and keys."""
 
+    never_waits = True
     PRESETS = {
         "mosi": (MICAConfig(), Training(batch_size=32, learning_rate=1e-3, clip_value=0.8)),
         "mosei": (
@@ -90,11 +91,11 @@ class MICA(Model):
     def forward(self, batch: Batch) -> MICAOutput:
         """The prediction [B], with every layer's queries and keys, which the losses align."""
         projected, present = self.projection(batch.sequences, batch.lengths)
-        x = self._embed(projected[TARGETS])  # [S, B, T, d]
-        source = normalise(self._embed(projected[SOURCES]))
+        x = self._embed(pick(projected, TARGETS))  # [S, B, T, d]
+        source = normalise(self._embed(pick(projected, SOURCES)))
         queries, keys = [], []
         for layer in self.layers:
-            x, query, key = layer(x, source, present[SOURCES])
+            x, query, key = layer(x, source, pick(present, SOURCES))
             queries.append(query)
             keys.append(key)
         prediction = self.memory(self.final_norm(normalise(x)), present)
@@ -102,7 +103,7 @@ class MICA(Model):
 
     def losses(self, output: MICAOutput, labels: Tensor) -> dict[str, Tensor]:
         """``marginal`` is a mean over layers and streams, ``element`` over the sure pairs of all of them."""
-        asking, asked = output.present[TARGETS], output.present[SOURCES]  # [S, B, T]
+        asking, asked = pick(output.present, TARGETS), pick(output.present, SOURCES)  # [S, B, T]
         terms = {
             "task": (output.prediction - labels).abs().mean(),
             "marginal": marginal_discrepancy(

@@ -27,7 +27,7 @@ from dmd_model.dmd import CROSS
 from dmd_model.heads import ResidualHead
 from dmd_model.model import Model, Output
 from dmd_model.projection import Projection, last_steps
-from dmd_model.transformer import EncoderBank
+from dmd_model.transformer import EncoderBank, pick
 
 TARGETS, SOURCES = (list(side) for side in zip(*CROSS, strict=True))
 
@@ -52,6 +52,7 @@ class MulTConfig(ProjectionConfig):
 class MulT(Model):
     """Six cross-modal encoders, three memory encoders, a residual head."""
 
+    never_waits = True
     PRESETS = {
         "mosi": (MulTConfig(), Training(batch_size=16, accumulate=8, learning_rate=2e-3, clip_value=0.6)),
         "mosei": (
@@ -77,7 +78,9 @@ class MulT(Model):
     def forward(self, batch: Batch) -> Output:
         """The prediction [B] of a batch."""
         x, present = self.projection(batch.sequences, batch.lengths)
-        crossed = self.crossmodal(x[TARGETS], x[SOURCES], present[SOURCES][:, :, None])  # [6, B, T, d]
+        crossed = self.crossmodal(
+            pick(x, TARGETS), pick(x, SOURCES), pick(present, SOURCES)[:, :, None]
+        )  # [6, B, T, d]
         return Output(self.memory(crossed, present))
 
 

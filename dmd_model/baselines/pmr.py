@@ -53,6 +53,7 @@ class PMRConfig(ProjectionConfig):
 class PMR(Model):
     """Projection, layers of reinforcement with hub updates in between, residual head."""
 
+    never_waits = True
     PRESETS = {
         "mosi": (PMRConfig(), Training(batch_size=32, learning_rate=1e-3, clip_value=0.8)),
         "mosei": (

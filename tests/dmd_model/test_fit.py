@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from dmd_model import checkpoint
 from dmd_model.batch import DataError
 from dmd_model.checkpoint import CheckpointError
-from dmd_model.fit import DivergenceError, _Fit, fit, read_result
+from dmd_model.fit import DivergenceError, _Fit, fit, fit_in_turns, read_result
 from dmd_model.prediction import predict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -76,6 +77,18 @@ def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(splits, small, unb
     resumed = fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=trained.append)
     assert [record["epoch"] for record in trained] == list(range(epoch + 1, 5))
     assert without_times(resumed) == without_times(unbroken) and weights(resumed) == weights(unbroken)
+
+
+def test_trainings_that_take_turns_end_as_if_each_were_alone(splits, small, unbroken, tmp_path):
+    def turns(seed: int, name: str):
+        settings = {"seed": seed, "overrides": small, "text_encoder": None, "device": "cpu", "on_epoch": None}
+        return fit_in_turns("dmd", splits, folder=tmp_path / name, **settings)
+
+    rounds = list(zip_longest(turns(7, "one"), turns(8, "two"), turns(7, "again")))
+    assert len(rounds) > 4
+    one, two, again = (read_result(tmp_path / name) for name in ("one", "two", "again"))
+    assert without_times(one) == without_times(again) == without_times(unbroken)
+    assert weights(one) == weights(again) == weights(unbroken) != weights(two)
 
 
 @pytest.mark.parametrize("interval, batches, resumed_at", [(1e9, 3, 0), (-1.0, 1, 1), (-1.0, 3, 3)])
