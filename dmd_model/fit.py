@@ -6,7 +6,6 @@ off goes on from its last checkpoint exactly as if it had not been (on a CPU, bi
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,19 +15,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor
 
 from dmd_model import checkpoint
-from dmd_model.batch import PIECES, Batch, DataError, Samples, Standardiser
+from dmd_model.batch import PIECES, DataError, Samples, Standardiser
 from dmd_model.checkpoint import Run
-from dmd_model.cuda_graph import GraphedStep, GraphedUpdate
 from dmd_model.lane import Lane
+from dmd_model.learner import Learner, under
 from dmd_model.metrics import evaluate, evaluate_emotions
 from dmd_model.prediction import place, predict_placed, readable
 from dmd_model.registry import configure
 from dmd_model.splits import check, digest, random_batches
-from dmd_model.text_encoder import FineTuned, TextEncoder, load_weights
+from dmd_model.text_encoder import TextEncoder, load_weights
 
 _SAVE_WITHIN_EPOCH = 30.0  # seconds between two checkpoints of one epoch
 _SAVING_SHARE = 0.05  # of the time, at most
@@ -145,17 +143,7 @@ class _Fit:
         self.model.to(device)
         self.emotions = getattr(run.config, "emotions", ())
         self.samples = {split: place(self._prepared(part), self.model, device) for split, part in samples.items()}
-        self.graphed = device.type == "cuda" and self.model.never_waits
-        self.parameters = list(self.model.parameters())
-        self.step = GraphedStep(self._graphed_step, self.parameters) if self.graphed else self._plain_step
-        self.update = GraphedUpdate(self._update) if self.graphed else self._update
-        self.optimiser = torch.optim.Adam(
-            self._parameter_groups(), weight_decay=run.training.weight_decay, fused=True, capturable=self.graphed
-        )
-        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser, factor=self.training.plateau_factor, patience=self.training.plateau_patience
-        )
-        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.learner = Learner(self.model, self.samples["train"], self.training, device)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.best_error, self.seconds = 0, float("inf"), 0.0
@@ -174,15 +162,6 @@ class _Fit:
             return evaluate_emotions(predictions, labels, self.emotions)
         metrics = evaluate(predictions, labels)
         return {**metrics, "mae": metrics["mae"] * self.training.label_unit}
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """The model's parameters, and those of a text encoder apart, which learns more slowly."""
-        encoder = self.model.encoder if isinstance(self.model, FineTuned) else nn.Module()
-        model = self.model.model if isinstance(self.model, FineTuned) else self.model
-        rates = ((model, self.training.learning_rate), (encoder, self.training.text_learning_rate))
-        if self.graphed:  # a captured update reads the rate, which changes, where it lies
-            rates = tuple((part, torch.tensor(rate, device=self.device)) for part, rate in rates)
-        return [{"params": parameters, "lr": rate} for part, rate in rates if (parameters := list(part.parameters()))]
 
     def run(self, on_epoch: Callable[[dict[str, Any]], None] | None) -> Iterator[None]:
         """Train from where the run was broken off until valid stops improving, then test the selected weights once."""
@@ -210,7 +189,7 @@ class _Fit:
         for first in range(self.batches_done, len(batches), training.accumulate):
             group = batches[first : first + training.accumulate]
             for indices in group:
-                terms, finite = self.step(indices, len(group) if training.mean_over_group else 1)
+                terms, finite = self.learner.step(indices, len(group) if training.mean_over_group else 1)
                 yield
                 if not finite:
                     raise self._diverged(terms, data.ids_of(indices))
@@ -219,66 +198,35 @@ class _Fit:
                     [self.sums[name] for name in terms], list(terms.values()), alpha=len(indices) / len(data)
                 )
             if len(group) == training.accumulate or training.step_leftover_group:
-                self.update()
+                self.learner.update()
             else:
-                self._forget_gradients()
+                self.learner.forget_gradients()
             self.batches_done = first + len(group)
             self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
             self._save_if_due(_SAVE_WITHIN_EPOCH)
 
-    def _plain_step(self, indices: np.ndarray, divisor: int) -> tuple[dict[str, Tensor], Tensor]:
-        return self._backward(self.samples["train"].batch(indices), divisor)
-
-    def _graphed_step(self, indices: Tensor, divisor: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Every batch is padded to the longest segment of the split, so that all are of one shape."""
-        data = self.samples["train"]
-        return self._backward(data.gather(indices, data.limits), divisor)
-
-    def _backward(self, batch: Batch, divisor: int | Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Add to the gradients; gives the terms of the loss, and whether all of them and the gradients are finite."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.mixed_precision):
-            terms = self.model.losses(self.model(batch), batch.labels)
-        (terms["total"] / divisor).backward()
-        nn.utils.clip_grad_value_(self.parameters, self.training.clip_value)
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        return {name: value.detach() for name, value in terms.items()}, torch.isfinite(norm + terms["total"].detach())
-
-    def _update(self) -> None:
-        """A step of the optimiser, of which the first starts the running average of the weights."""
-        decay = self.training.average_decay if self.optimiser.state else 0.0
-        self.optimiser.step()
-        get_ema_multi_avg_fn(decay)(list(self.average.parameters()), self.parameters, None)
-        self._forget_gradients()
-
-    def _forget_gradients(self) -> None:
-        self.optimiser.zero_grad(set_to_none=not self.graphed)
-
     def _diverged(self, terms: dict[str, Tensor], ids: tuple[str, ...]) -> DivergenceError:
-        values = terms | {f"the gradient of {name}": p.grad for name, p in self.model.named_parameters()
-                          if p.grad is not None and torch.isfinite(terms["total"])}  # fmt: skip
-        bad = [name for name, value in values.items() if not torch.isfinite(value).all()]
         return DivergenceError(
-            f"epoch {len(self.history) + 1}: {', '.join(bad)} not finite for segments {', '.join(ids)}: "
-            "lower learning_rate, or look at the features of these segments"
+            f"epoch {len(self.history) + 1}: {', '.join(self.learner.not_finite(terms))} not finite for segments "
+            f"{', '.join(ids)}: lower learning_rate, or look at the features of these segments"
         )
 
     def _end_epoch(self) -> None:
         """Validate the averaged weights, keep them if they are the best, and go on to the next epoch."""
         began = time.monotonic()
-        for ours, theirs in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            ours.copy_(theirs)
-        metrics = self._evaluate(predict_placed(self.average, self.samples["valid"]), "valid")
+        average = self.learner.averaged()
+        metrics = self._evaluate(predict_placed(average, self.samples["valid"]), "valid")
         error = metrics["error" if self.emotions else "mae"]
         record = {
             "epoch": len(self.history) + 1,
             "train": {name: value.tolist() for name, value in self.sums.items()},
             "valid_error": error,
-            "learning_rate": float(self.optimiser.param_groups[0]["lr"]),
+            "learning_rate": self.learner.learning_rates[0],
         }
-        self.schedule.step(error)
+        self.learner.schedule.step(error)
         if error < self.best_error - self.training.minimum_improvement:
             self.best_epoch, self.best_error = record["epoch"], error
-            self.best = {name: value.clone() for name, value in self.average.state_dict().items()}
+            self.best = {name: value.clone() for name, value in average.state_dict().items()}
         self.batches_done, self.sums = 0, {}
         self.seconds += time.monotonic() - began
         self.history.append({**record, "seconds": self.seconds - sum(past["seconds"] for past in self.history)})
@@ -319,21 +267,15 @@ class _Fit:
         self.saving_took = self.saved_at - began
 
     def _save(self) -> None:
-        moments = self.optimiser.state_dict()["state"]
-        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
+        tensors, state = self.learner.state()
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         tensors |= {f"sums/{name}": value for name, value in self.sums.items()}
-        tensors |= {
-            f"optimiser/{number}/{key}": value for number, state in moments.items() for key, value in state.items()
-        }
         tensors["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
-        state = {
+        state |= {
             "history": self.history, "best_epoch": self.best_epoch, "best_error": self.best_error,
-            "seconds": self.seconds, "batches_done": self.batches_done, "schedule": self.schedule.state_dict(),
-            "learning_rates": [float(group["lr"]) for group in self.optimiser.param_groups],
+            "seconds": self.seconds, "batches_done": self.batches_done,
         }  # fmt: skip
         checkpoint.save_state(self.folder, len(self.history), self.batches_done, tensors, state)
 
@@ -343,25 +285,11 @@ class _Fit:
         if found is None:
             return
         tensors, state = found
-        self.model.load_state_dict(_under(tensors, "model/"))
-        self.average.load_state_dict(_under(tensors, "average/"))
-        self.best = {name: value.to(self.device) for name, value in _under(tensors, "best/").items()}
-        self.sums = {name: value.to(self.device) for name, value in _under(tensors, "sums/").items()}
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under(tensors, "optimiser/").items():
-            number, key = name.split("/")
-            moments.setdefault(int(number), {})[key] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        for group, rate in zip(self.optimiser.param_groups, state["learning_rates"], strict=True):
-            group["lr"] = torch.full_like(group["lr"], rate) if self.graphed else rate
-        self.schedule.load_state_dict(state["schedule"])
+        self.learner.load(tensors, state)
+        self.best = {name: value.to(self.device) for name, value in under(tensors, "best/").items()}
+        self.sums = {name: value.to(self.device) for name, value in under(tensors, "sums/").items()}
         self.history, self.seconds, self.batches_done = state["history"], state["seconds"], state["batches_done"]
         self.best_epoch, self.best_error = state["best_epoch"], state["best_error"]
         torch.set_rng_state(tensors["random/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

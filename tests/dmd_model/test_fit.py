@@ -104,20 +104,20 @@ import torch
 from tests.dmd_model.made_up import make_samples as make
 from dmd_model import fit
 torch.set_num_threads(1)
-train = fit._Fit._backward
-def dying(self, batch, divisor):
+save = fit._Fit._save_if_due
+def dying(self, seconds):
+    save(self, seconds)
     if len(self.history) == 2 and self.batches_done == {batches}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return train(self, batch, divisor)
 fit._SAVE_WITHIN_EPOCH, fit._SAVING_SHARE = {interval}, float("inf")
-fit._Fit._backward = dying
+fit._Fit._save_if_due = dying
 splits = {{"train": make(37, 1, "train"), "valid": make(11, 2, "valid"), "test": make(13, 3, "test")}}
 fit.fit("dmd", splits, seed=7, overrides={small!r}, folder={str(tmp_path / "run")!r})
 """
     killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     assert killed.returncode == -signal.SIGKILL
-    first, backward = [], _Fit._backward
-    monkeypatch.setattr(_Fit, "_backward", lambda self, *a: first.append(self.batches_done) or backward(self, *a))
+    first, train_epoch = [], _Fit._train_epoch
+    monkeypatch.setattr(_Fit, "_train_epoch", lambda self: first.append(self.batches_done) or train_epoch(self))
     trained = []
     resumed = fit("dmd", splits, seed=7, overrides=small, folder=tmp_path / "run", on_epoch=trained.append)
     assert [record["epoch"] for record in trained] == [3, 4] and first[0] == resumed_at

@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.parameters import Stage
 from storage.feature_store import FeatureStore
@@ -90,7 +91,7 @@ def test_the_stages_end_where_they_are_told_to(after):
 
 def test_prefect_shows_the_tables_and_the_progress(finished):
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts()
+        found = client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
     kinds = Counter(artifact.type for artifact in found)
     assert {"dataset", "funnel", "results", "report"} <= {artifact.key for artifact in found}
     assert kinds["progress"] >= 6, "words, four features, one training"
@@ -291,7 +292,7 @@ def test_real_features_are_imported_and_learnt_from(shared_data, prefect_server,
     }
     page = home.page.read_text(encoding="utf-8")
     assert_self_contained(page)
-    assert "Results on the test split" in page and "229 segments of 10 videos" in page
+    assert "Results on the test split" in page and "228 segments of 10 videos" in page  # an erratum leaves one out
 
 
 # Interrupted

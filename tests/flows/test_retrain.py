@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 
 from dmd_model.dmd import DMD
 from dmd_model.registry import configure
@@ -174,7 +175,9 @@ def test_a_new_video_is_all_that_is_extracted_and_a_better_challenger_is_promote
     assert "The challenger is promoted" in page and last.reason in page and "2 new, 0 changed and 0 gone" in page
     assert "champion: dmd" in page and "challenger: dmd" in page
     with get_client(sync_client=True) as client:
-        assert {"retraining", "decision", "retraining-page"} <= {artifact.key for artifact in client.read_artifacts()}
+        assert {"retraining", "decision", "retraining-page"} <= {
+            artifact.key for artifact in client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
+        }
 
 
 def assert_judged_by_what_both_say_of_the_valid_split(home: Home, before: Home) -> None:
@@ -202,7 +205,7 @@ def test_how_new_segments_differ_is_in_the_report_of_the_gate(first_night, secon
         for name, one in found.items():
             assert re.search(rf"<td>{name}</td>.*>{one['distance']:.2f}</td>.*{one['largest'][0]['name']} ", shown)
     with get_client(sync_client=True) as client:
-        assert "drift" in {artifact.key for artifact in client.read_artifacts()}
+        assert "drift" in {artifact.key for artifact in client.read_artifacts(sort=ArtifactSort.CREATED_DESC)}
 
 
 def test_a_challenger_that_is_worse_is_refused_and_the_champion_serves_on(second_night, third_night):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 
 from tasks.evaluate import METRICS, Row, compare_with, ensembles, evaluate, mean_predictor, write_results
 from tests.tasks.labelled_data import labelled_data, publish
@@ -44,7 +45,11 @@ def test_a_row_a_model_with_mean_and_deviation_over_its_seeds(prefect_server, tm
     assert [(found.acc7, found.acc2, found.f1) for found in dmd.published] == [(41.4, 84.5, 84.4), (45.6, 86.0, 86.0)]
     assert not other.published and not baseline.published
     with get_client(sync_client=True) as client:
-        tables = [json.loads(found.data) for found in client.read_artifacts() if found.key == "results"]
+        tables = [
+            json.loads(found.data)
+            for found in client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
+            if found.key == "results"
+        ]
     assert any([row["model"] for row in table] == ["mean of training labels", "dmd", "other"] for table in tables)
     assert any(row.get("MAE") == "1.000 ± 0.283" for table in tables for row in table)
 

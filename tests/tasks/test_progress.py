@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prefect import task
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 
 from tasks import progress
 from tasks.progress import Progress
@@ -15,7 +16,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Logger 'prefect.task_runs' attem
 def shown(name: str) -> list[float]:
     """What the bars of this name show in Prefect's pages now."""
     with get_client(sync_client=True) as client:
-        return [found.data for found in client.read_artifacts() if found.description == name]
+        return [
+            found.data for found in client.read_artifacts(sort=ArtifactSort.CREATED_DESC) if found.description == name
+        ]
 
 
 def test_outside_of_prefect_there_is_a_bar_in_the_terminal_alone(capfd):
