@@ -18,6 +18,7 @@ from storage.schema import Failure, Frames, Word, fingerprint
 from storage.segments import Segment, State
 from tasks import assets
 from tasks.features import audio, speech, text, vision
+from tasks.features.word_vectors import known_as
 from tasks.progress import Progress
 from tasks.recordings import Recording, measure_recording
 from tasks.workers import Workers
@@ -92,12 +93,13 @@ def instruments(
 
 def instruments_of(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
     """The instruments that have these recipes, by feature name, as far as their files and libraries are the same."""
-    audio, (vectors,) = recipes["audio"], recipes["glove"].keys() - {"code"}
+    audio = recipes["audio"]
+    ((vectors, sha256),) = (item for item in recipes["glove"].items() if item[0] != "code")
     pitch = {"pitch_range": (audio["f0_min"], audio["f0_max"])} if "f0_min" in audio else {}
     return instruments(
         recipes["bert"]["encoder"],
         recipes["vision"]["frames_per_second"],
-        word_vectors=vectors,
+        word_vectors=known_as(vectors, sha256),
         speech_encoder=audio.get("encoder"),
         **pitch,
     )

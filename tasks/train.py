@@ -40,7 +40,7 @@ MOST_FRAMES = 500
 """Of longer unaligned sequences models read the beginning, as in the field's unaligned files (vision, MMSA)."""
 _EPOCHS = "epochs"
 _ON_A_GPU = 5
-"""Trainings that share a GPU; their weights and activations are all in its memory."""
+"""Trainings that share a GPU, all in its memory; one with a text encoder of its own fills it."""
 _SMALL = 2000
 """Trainings of fewer segments, all together, are well under way before workers would have started for them."""
 
@@ -124,7 +124,7 @@ def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str)
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     here = gpu or len(jobs) == 1 or len(jobs) * len(samples["train"]) < _SMALL
     with one_at_a_time(_gpu_limit()) if gpu else nullcontext():
-        at_once = _ON_A_GPU if gpu else 1
+        at_once = _ON_A_GPU if gpu and not any(job.text_encoder for job in jobs) else 1
         failures = list(_in_turns(jobs, samples, device, at_once) if here else _side_by_side(jobs, samples))
     if said := [f"{job.model}, seed {job.seed}: {failure.message}" for job, failure in failures]:
         raise TrainingError("; ".join(said))

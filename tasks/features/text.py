@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from storage.schema import Frames
 from tasks.features.spoken import with_apostrophe
-from tasks.features.word_vectors import READY, vectors_sha256, word_vectors
+from tasks.features.word_vectors import READY, vectors_source, word_vectors
 from tasks.hub_models import model_folder, model_sha256
 
 
@@ -35,7 +34,8 @@ class Glove:
         return tuple(f"glove{i}" for i in range(word_vectors(self.vectors)[1].shape[1]))
 
     def recipe(self) -> dict:
-        return {"code": 1, Path(self.vectors).name: vectors_sha256(self.vectors)}
+        source, sha256 = vectors_source(self.vectors)
+        return {"code": 1, source: sha256}
 
     def measure(self, tokens: Sequence[str]) -> Frames:
         """One row a token. A token of several known parts (``it's``, ``well-known``) has their mean; an unknown one

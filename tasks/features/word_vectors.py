@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zipfile
@@ -24,14 +25,16 @@ ARCHIVES = {
     "glove.840B.300d": "glove.840B.300d.zip",
 }
 """The asset that holds ``<name>.txt``, by name."""
+_SOURCE = "source.json"
 
 
 @cache
 def word_vectors(name: str) -> tuple[dict[str, int], np.ndarray]:
     """(word -> row, vectors float32 [V, D]); the vectors stay on disk until they are used.
 
-    ``name`` is ``glove.6B.50d``, one of ``ARCHIVES``, or the path of a text file with a word and its numbers a line, or
-    of a zip of one. Raises ``AssetError`` where it cannot be had or is something else.
+    ``name`` is ``glove.6B.50d``, one of ``ARCHIVES``, or the path of a text file with a word and its numbers a line, of
+    a zip of one, or of a folder that ``known_as`` names. Raises ``AssetError`` where it cannot be had or is something
+    else.
     """
     if name == READY:
         folder = fetch(READY)
@@ -40,9 +43,30 @@ def word_vectors(name: str) -> tuple[dict[str, int], np.ndarray]:
     return _read(folder / "words.parquet", np.load(folder / "vectors.npy", mmap_mode="r"))
 
 
-def vectors_sha256(name: str) -> str:
-    """Of the file or files that the vectors come from. Raises ``AssetError``."""
-    return ASSETS[READY].sha256 if name == READY else file_sha256(_source(name))
+def vectors_source(name: str) -> tuple[str, str]:
+    """Name and SHA-256 of the file or files that the vectors come from. Raises ``AssetError``."""
+    if name == READY:
+        return READY, ASSETS[READY].sha256
+    if (said := Path(name) / _SOURCE).is_file():
+        source = json.loads(said.read_text(encoding="utf-8"))
+        return source["name"], source["sha256"]
+    return Path(name).name, file_sha256(_source(name))
+
+
+def known_as(source: str, sha256: str) -> str:
+    """The ``name`` of the vectors that came from ``source``, whose file, if it was somebody's own, may be gone since.
+
+    Raises ``AssetError`` where that file was never read here.
+    """
+    if source in (READY, *ARCHIVES):
+        return source
+    folder = _folder(source, sha256)
+    if not folder.is_dir():
+        raise AssetError(
+            f"The word vectors {source} with SHA-256 {sha256[:16]}… are a file of somebody's own that was never read "
+            "here: extract any data set with word_vectors set to that file."
+        )
+    return str(folder)
 
 
 def _read(words: Path, vectors: np.ndarray) -> tuple[dict[str, int], np.ndarray]:
@@ -62,9 +86,14 @@ def _source(name: str) -> Path:
     return path
 
 
+def _folder(source: str, sha256: str) -> Path:
+    return cache_folder() / "word_vectors" / f"{sha256[:16]}-{source}"
+
+
 def _converted(name: str) -> Path:
     """The folder with ``words.parquet`` and ``vectors.npy`` of a text file; made where it is not there yet."""
-    folder = cache_folder() / "word_vectors" / f"{vectors_sha256(name)[:16]}-{Path(name).name}"
+    source, sha256 = vectors_source(name)
+    folder = _folder(source, sha256)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +104,7 @@ def _converted(name: str) -> Path:
             part.mkdir()
             try:
                 _convert(name, part)
+                (part / _SOURCE).write_text(json.dumps({"name": source, "sha256": sha256}), encoding="utf-8")
                 os.replace(part, folder)
             finally:
                 shutil.rmtree(part, ignore_errors=True)

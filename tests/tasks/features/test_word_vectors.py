@@ -58,6 +58,22 @@ def test_a_file_is_read_once_and_a_changed_one_again(text, cache):
     assert Glove(str(text)).recipe() != before
 
 
+def test_vectors_of_ones_own_are_known_by_their_recipe_when_the_file_is_gone(text):
+    glove = Glove(str(text))
+    recipe, values = glove.recipe(), glove.measure(["the", "café"]).values
+    assert recipe.keys() == {"code", "mine.txt"}
+    text.unlink()
+    again = Glove(word_vectors.known_as("mine.txt", recipe["mine.txt"]))
+    assert again.recipe() == recipe and again.columns == glove.columns
+    np.testing.assert_array_equal(again.measure(["the", "café"]).values, values)
+
+
+def test_vectors_that_were_never_read_here_are_said():
+    assert word_vectors.known_as("glove.840B.300d", "0" * 64) == "glove.840B.300d"
+    with pytest.raises(AssetError, match=r"word vectors mine.txt with SHA-256 0{16}… .* never read here"):
+        word_vectors.known_as("mine.txt", "0" * 64)
+
+
 def test_official_names_are_found_in_the_archive_beside_others(tmp_path, monkeypatch):
     """The archive as Stanford packs it, in a folder of one's own."""
     monkeypatch.setenv("DMD_ASSETS", str(tmp_path / "own"))
