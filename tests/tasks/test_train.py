@@ -23,7 +23,17 @@ from storage.schema import fingerprint
 from tasks.assets import AssetError, fetch
 from tasks.features.text import Pieces
 from tasks.hub_models import model_sha256
-from tasks.train import Job, TrainingError, frame_lengths, split_samples, train, train_jobs, train_one, trained_encoder
+from tasks.train import (
+    Job,
+    TrainingError,
+    _in_turns,
+    frame_lengths,
+    split_samples,
+    train,
+    train_jobs,
+    train_one,
+    trained_encoder,
+)  # fmt: skip
 from tests.dmd_model.made_up import make_samples
 from tests.tasks.labelled_data import WIDTHS, labelled_data, publish, unaligned_data
 
@@ -77,6 +87,19 @@ def test_many_trainings_run_side_by_side_and_one_that_fails_costs_no_other(tmp_p
     assert one.read_bytes() == here.read_bytes()
     assert all((tmp_path / str(seed) / "result.json").exists() for seed in (2, 3))
     assert list((tmp_path / "2" / "tensorboard").glob("events*"))
+
+
+def test_trainings_that_take_turns_as_on_a_gpu_are_those_that_were_asked_for(tmp_path, capfd):
+    splits = {"train": make_samples(20, 1, "a"), "valid": make_samples(8, 2, "b"), "test": make_samples(8, 3, "c")}
+    jobs = [Job("dmd", seed, tmp_path / str(seed), {"max_epochs": 2}) for seed in (1, 2, 3)]
+    jobs.insert(1, Job("dmd", 4, tmp_path / "4", {"learning_rate": 1e30}))
+    ((job, failure),) = _in_turns(jobs, splits, "cpu", at_once=2)
+    assert job is jobs[1] and "not finite" in failure.message
+    bars = capfd.readouterr().err
+    assert all(f"train dmd, seed {seed}: 100%" in bars for seed in (1, 2, 3))
+    train_one(replace(jobs[3], folder=tmp_path / "alone"), splits, "cpu", lambda epoch: None)
+    one, alone = (tmp_path / name / "model.safetensors" for name in ("3", "alone"))
+    assert one.read_bytes() == alone.read_bytes()
 
 
 def test_two_that_train_the_same_at_once_train_it_once(tmp_path):
