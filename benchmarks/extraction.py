@@ -66,10 +66,10 @@ def floor(options: argparse.Namespace) -> None:
     """CPU time of each step beside that of the bare loop that does the same."""
     raw = corpus(options)
     segments = read_raw(raw)[0]
-    warm, measured = segments[:WARM_UP], segments[WARM_UP:]
+    measured = segments[WARM_UP:]
     seconds = sum(len(media.waveform(raw / s.media)) / media.SAMPLE_RATE for s in measured)
     with pinned(1):
-        bare_loops(raw, warm)
+        bare_loops(raw, segments)  # fetches what is missing, compiles, fills caches
         bare = bare_loops(raw, measured)
     with warm_run(options.home / "floor", raw, segments, cores=1) as run:
         taken = run.measured(cpu_seconds)
