@@ -15,12 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from dmd_model import parallel
 from dmd_model.batch import Batch, Samples, Sequences
 from dmd_model.config import DMDConfig
 from dmd_model.dmd import DMD
@@ -122,9 +124,10 @@ def show_equality(plain: Plain, bank: Bank, batch: Batch) -> None:
 
 def training(form: Plain | Bank, batch: Batch) -> Step:
     def step() -> None:
-        form.modules.zero_grad()
-        form.loss(batch).backward()
-        nn.utils.clip_grad_value_(form.modules.parameters(), 0.6)
+        with threads_of(form):
+            form.modules.zero_grad()
+            form.loss(batch).backward()
+            nn.utils.clip_grad_value_(form.modules.parameters(), 0.6)
 
     return step
 
@@ -133,10 +136,16 @@ def evaluation(form: Plain | Bank, batch: Batch) -> Step:
     @torch.inference_mode()
     def step() -> None:
         form.modules.eval()
-        form.predict(batch)
+        with threads_of(form):
+            form.predict(batch)
         form.modules.train()
 
     return step
+
+
+def threads_of(form: Plain | Bank) -> AbstractContextManager:
+    """The bank shares out encoders to threads, as ``fit`` has it; for the plain form PyTorch does what it does."""
+    return parallel.threads(torch.get_num_threads()) if isinstance(form, Bank) else nullcontext()
 
 
 def show_ratio(what: str, plain: Step, bank: Step, rounds: int) -> None:

@@ -39,27 +39,51 @@ def plain_attend(query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Te
     return (weights @ v).transpose(2, 3).flatten(3) * hears
 
 
+def hear(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, rates: Tensor, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What each step hears, by the loop, and what the way back needs, two numbers [S, B, H, T_q] for a step and head.
+
+    As ``attend``, with ``rates`` [S] at which weights are dropped, and the ``seed`` by which they are.
+    """
+    streams, batch, asking, width = query.shape
+    heard, (largest, shares) = query.new_empty(query.shape), query.new_empty(2, streams, batch, heads, asking)
+    seen = seen.expand(streams, batch, *seen.shape[2:])
+    loop, _ = kernels.attention(width // heads, kernels.lanes(asking))
+    kernels.run(loop, (query, key, value, seen, rates, heard, largest, shares), seed, count=streams * batch)
+    return heard, largest, shares
+
+
+def hear_backward(
+    tensors: tuple[Tensor, ...], grad: Tensor, gradients: tuple[Tensor, Tensor, Tensor], seen: Tensor, rates: Tensor,
+    seed: int,
+) -> None:  # fmt: skip
+    """Fill the ``gradients`` of query (zeros), key and value; ``tensors`` are those three and what ``hear`` gave."""
+    query, key, value, heard, largest, shares = tensors
+    streams, batch, _, width = query.shape
+    seen = seen.expand(streams, batch, *seen.shape[2:])
+    _, loop = kernels.attention(width // shares.shape[2], kernels.lanes(key.shape[2]))
+    kernels.run(
+        loop, (query, key, value, seen, rates, heard, largest, shares, grad, *gradients), seed, count=streams * batch
+    )
+
+
 class _Fused(torch.autograd.Function):
-    """The kernel as a function that autograd knows."""
+    """The loop as a function that autograd knows."""
 
     @staticmethod
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, dropout: Tensor | None):
-        """As ``attend``; kept for the way back are a seed and, for each step and head, one number."""
-        streams, batch, asking, width = query.shape
+        """As ``attend``."""
         ctx.seed = 0 if dropout is None else kernels.draw_seed()
-        rates = query.new_zeros(streams) if dropout is None else dropout
-        seen = seen.expand(streams, batch, *seen.shape[2:])
-        heard, log_sums = query.new_empty(query.shape), query.new_empty(streams, batch, heads, asking)
-        loop, _ = kernels.attention(width // heads)
-        kernels.run(loop, (query, key, value, seen, rates, heard, log_sums), ctx.seed, count=streams * batch)
-        ctx.save_for_backward(query, key, value, seen, rates, heard, log_sums)
+        rates = query.new_zeros(len(query)) if dropout is None else dropout
+        heard, *kept = hear(query, key, value, heads, seen, rates, ctx.seed)
+        ctx.save_for_backward(query, key, value, heard, *kept, seen, rates)
         return heard
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         """Gradients of query, key and value."""
-        query, *_, log_sums = saved = ctx.saved_tensors
-        gradients = [torch.zeros_like(x) for x in saved[:3]]
-        _, loop = kernels.attention(query.shape[3] // log_sums.shape[2])
-        kernels.run(loop, (*saved, grad, *gradients), ctx.seed, count=query.shape[0] * query.shape[1])
+        *tensors, seen, rates = ctx.saved_tensors
+        gradients = tuple(torch.zeros_like(x) for x in tensors[:3])
+        hear_backward(tuple(tensors), grad, gradients, seen, rates, ctx.seed)
         return *gradients, None, None, None

@@ -178,9 +178,7 @@ class Training:
 
     mixed_precision: bool = False  # bfloat16 products, for a GPU; it changes the numbers in their third digit
 
-    # On a CPU. The number changes how sums round, so it is part of the run; and the many small operations of a small
-    # model gain little from a second thread, and wait long for it on a busy machine.
-    cpu_threads: int = 1
+    cpu_threads: int = 1  # on a CPU: so many encoders of a bank side by side; trainings side by side gain more
 
     @classmethod
     def official(cls) -> Training:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dmd_model import kernels
 
-_LOWEST = torch.finfo(torch.float32).min
+LOWEST = torch.finfo(torch.float32).min
+"""No number is below it."""
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
@@ -29,18 +30,18 @@ class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, p: float) -> Tensor:
         ctx.p, ctx.seed = p, kernels.draw_seed()
-        return _dropped(x, _LOWEST, p, ctx.seed)
+        return dropped(x, LOWEST, p, ctx.seed)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return _dropped(grad, _LOWEST, ctx.p, ctx.seed), None
+        return dropped(grad, LOWEST, ctx.p, ctx.seed), None
 
 
 class _ReluDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, p: float) -> Tensor:
         ctx.p = p
-        out = _dropped(x, 0.0, p, kernels.draw_seed())
+        out = dropped(x, 0.0, p, kernels.draw_seed())
         ctx.save_for_backward(out)
         return out
 
@@ -50,7 +51,8 @@ class _ReluDropout(torch.autograd.Function):
         return torch.ops.aten.threshold_backward(grad, out, 0).div_(1 - ctx.p), None
 
 
-def _dropped(x: Tensor, lowest: float, p: float, seed: int) -> Tensor:
+def dropped(x: Tensor, lowest: float, p: float, seed: int) -> Tensor:
+    """max(``x``, ``lowest``) where it is kept, scaled by 1 / (1 - p), and zero where it is dropped."""
     out = torch.empty(x.shape)
     kernels.run(kernels.dropout(), (x.flatten(), out.view(-1)), lowest, p, seed, count=x.numel())
     return out

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from dmd_model import parallel
+
 
 class Lane:
     """Random numbers, a number of threads and, on a GPU, a stream.
@@ -23,11 +25,10 @@ class Lane:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """What is done within is done on this lane; the state of the caller is left as it was."""
-        threads, random = torch.get_num_threads(), torch.get_rng_state()
-        torch.set_num_threads(self.cpu_threads)
+        random = torch.get_rng_state()
         torch.set_rng_state(self.cpu_random)
         try:
-            with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+            with parallel.threads(self.cpu_threads), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
                 if self.device.type == "cuda":
                     with self._on_gpu():
                         yield
@@ -36,7 +37,6 @@ class Lane:
         finally:
             self.cpu_random = torch.get_rng_state()
             torch.set_rng_state(random)
-            torch.set_num_threads(threads)
 
     @contextmanager
     def _on_gpu(self) -> Iterator[None]:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmd_model import kernels, parallel
 from dmd_model.attention import attend
 from dmd_model.dropout import dropout, relu_dropout
+from dmd_model.encoder_layer import Dropouts, Weights, encoder_layer
 
 
 class StackedLinear(nn.Module):
@@ -112,6 +115,7 @@ class EncoderBank(nn.Module):
             EncoderLayerBank(streams, width, heads, relu_dropout, residual_dropout) for _ in range(layers)
         )
         self.final_norm = StackedNorm(streams, width)
+        self.attention_rates = attention_dropout
         rates = torch.tensor(attention_dropout) if any(attention_dropout) else None
         self.register_buffer("attention_dropout", rates, persistent=False)  # [S]
 
@@ -122,6 +126,12 @@ class EncoderBank(nn.Module):
         hears nothing. With ``read`` [S, B], only that step is worked out in the last layer and returned: [S, B, E],
         else [S, B, T, E].
         """
+        encode = self._one_by_one if kernels.serve(x) else self._all_at_once
+        x = encode(x, sources, seen, read)
+        return x if read is None else x.squeeze(2)
+
+    def _all_at_once(self, x: Tensor, sources: Tensor | None, seen: Tensor, read: Tensor | None) -> Tensor:
+        """All streams through the layers."""
         x = self._embed(x)
         source = None if sources is None else normalise(self._embed(sources))
         for number, layer in enumerate(self.layers):
@@ -133,8 +143,50 @@ class EncoderBank(nn.Module):
                 if seen.shape[2] > 1:
                     seen = seen.expand(*read.shape, *seen.shape[2:]).take_along_dim(read[:, :, None, None], dim=2)
             x = layer(x, keys, seen, self.attention_dropout if self.training else None)
-        x = self.final_norm(normalise(x))
-        return x if read is None else x.squeeze(2)
+        return self.final_norm(normalise(x))
+
+    def _one_by_one(self, x: Tensor, sources: Tensor | None, seen: Tensor, read: Tensor | None) -> Tensor:
+        """Each stream through its layers, side by side on the threads of ``parallel``."""
+        seen = seen.expand(len(x), *seen.shape[1:])
+        parameters = [*self.final_norm.parameters(), *self.layers.parameters()]
+        weights = zip(*(parameter.unbind() for parameter in parameters), strict=True)
+        functions = [partial(self._encode, self._dropouts(stream)) for stream in range(len(x))]
+        heard = [None] * self.own + ([] if sources is None else list(sources))
+        steps = [None] * len(x) if read is None else read
+        arguments = [(*each, *own) for *each, own in zip(x, heard, seen, steps, weights, strict=True)]
+        return torch.stack(parallel.calls(functions, arguments))
+
+    def _dropouts(self, stream: int) -> Dropouts:
+        if not self.training:
+            return Dropouts(0.0, 0.0, 0.0)
+        first = self.layers[0]
+        return Dropouts(self.attention_rates[stream], first.relu_dropout, first.residual_dropout)
+
+    def _encode(
+        self,
+        dropouts: Dropouts,
+        x: Tensor,
+        source: Tensor | None,
+        seen: Tensor,
+        read: Tensor | None,
+        final_weight: Tensor,
+        final_bias: Tensor,
+        *weights: Tensor,
+    ) -> Tensor:
+        """One stream [B, T, E] through its layers."""
+        x = self._embed(x)
+        heard = None if source is None else normalise(self._embed(source))
+        for number, layer in enumerate(self.layers):
+            keys = heard
+            if read is not None and number == len(self.layers) - 1:
+                keys = normalise(x) if heard is None else heard
+                at = read[:, None, None]  # [B, 1, 1]
+                x = x.take_along_dim(at, dim=1)  # [B, 1, E]
+                if seen.shape[1] > 1:
+                    seen = seen.expand(len(x), *seen.shape[1:]).take_along_dim(at, dim=1)
+            own = Weights(*weights[number * len(Weights._fields) :][: len(Weights._fields)])
+            x = encoder_layer(x, keys, seen, layer.heads, dropouts, own)
+        return F.layer_norm(x, x.shape[-1:], final_weight, final_bias)
 
     def _embed(self, x: Tensor) -> Tensor:
         return dropout(x * math.sqrt(x.shape[-1]) + positions(x), self.embed_dropout, self.training)

@@ -1,0 +1,141 @@
+"""One layer of one encoder on a CPU, forward and backward, as a single function that autograd knows.
+
+It is what ``EncoderLayerBank`` computes for many streams at once. Here one stream's numbers stay in the processor's
+cache from operation to operation, and there are few of those, which is what a CPU likes; a GPU likes the bank.
+
+Shapes: B batch, T_q steps that ask, T_k steps that are heard, E width, H heads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dmd_model import kernels
+from dmd_model.attention import hear, hear_backward
+from dmd_model.dropout import LOWEST, dropped
+from dmd_model.linear import gradients, linear
+
+
+class Dropouts(NamedTuple):
+    """Probabilities; all are zero in evaluation."""
+
+    attention: float
+    relu: float
+    residual: float
+
+
+class Weights(NamedTuple):
+    """Of one encoder's layer, in the order of the parameters of ``EncoderLayerBank``."""
+
+    attention_norm: Tensor  # [E], and so the biases of norms
+    attention_norm_bias: Tensor
+    qkv: Tensor  # [3E, E]
+    qkv_bias: Tensor
+    attention_out: Tensor  # [E, E]
+    attention_out_bias: Tensor
+    feedforward_norm: Tensor
+    feedforward_norm_bias: Tensor
+    expand: Tensor  # [4E, E]
+    expand_bias: Tensor
+    contract: Tensor  # [E, 4E]
+    contract_bias: Tensor
+
+
+def encoder_layer(
+    x: Tensor, keys: Tensor | None, seen: Tensor, heads: int, dropouts: Dropouts, weights: Weights
+) -> Tensor:
+    """``x`` [B, T_q, E] through the layer; it attends to ``keys`` [B, T_k, E], normalised, or to itself.
+
+    ``seen`` bool, [B or 1, T_q or 1, T_k]: which steps each step attends to.
+    """
+    return _EncoderLayer.apply(x, keys, seen, heads, dropouts, *weights)
+
+
+class _EncoderLayer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, keys: Tensor | None, seen: Tensor, heads: int, dropouts: Dropouts, *weights: Tensor):
+        w, width = Weights(*weights), x.shape[-1]
+        seeds = [kernels.draw_seed() if p else 0 for p in dropouts]
+        normed, mean, scale = _norm(x, w.attention_norm, w.attention_norm_bias)
+        source = normed if keys is None else torch.addcmul(w.attention_norm_bias, keys, w.attention_norm)
+        query = linear(normed, w.qkv[:width], w.qkv_bias[:width])
+        key_value = linear(source, w.qkv[width:], w.qkv_bias[width:])  # [B, T_k, 2E]
+        streams = (part[None] for part in (query, *key_value.chunk(2, dim=-1)))
+        rates = x.new_full((1,), dropouts.attention)
+        heard, *kept = hear(*streams, heads, seen[None], rates, seeds[0])
+        heard = heard[0]
+        middle = x + _drop(linear(heard, w.attention_out, w.attention_out_bias), dropouts.residual, seeds[2])
+        middle_normed, *middle_kept = _norm(middle, w.feedforward_norm, w.feedforward_norm_bias)
+        hidden = linear(middle_normed, w.expand, w.expand_bias, relu=True)  # [B, T_q, 4E]
+        hidden = _drop(hidden, dropouts.relu, seeds[1])
+        out = linear(hidden, w.contract, w.contract_bias)
+        ctx.heads, ctx.dropouts, ctx.seeds = heads, dropouts, seeds
+        ctx.save_for_backward(
+            x, keys, seen, *weights, normed, mean, scale, source, query, key_value, heard, *kept, middle,
+            middle_normed, *middle_kept, hidden,
+        )  # fmt: skip
+        return middle + _drop(out, dropouts.residual, seeds[2] + 1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, keys, seen, *saved = ctx.saved_tensors
+        w = Weights(*saved[:12])
+        normed, mean, scale, source, query, key_value, heard, *saved = saved[12:]
+        largest, shares, middle, middle_normed, middle_mean, middle_scale, hidden = saved
+        attention, relu, residual = ctx.dropouts
+        width = x.shape[-1]
+
+        of_out = _drop(grad, residual, ctx.seeds[2] + 1)
+        of_hidden, of_contract, of_contract_bias = gradients(hidden, w.contract, of_out)
+        of_hidden = torch.ops.aten.threshold_backward(of_hidden, hidden, 0)
+        of_normed, of_expand, of_expand_bias = (
+            part.mul_(1 / (1 - relu)) for part in gradients(middle_normed, w.expand, of_hidden)
+        )
+        of_middle, of_feedforward_norm, of_feedforward_norm_bias = _norm_backward(
+            of_normed, middle, middle_mean, middle_scale, w.feedforward_norm, w.feedforward_norm_bias
+        )
+        of_middle += grad
+
+        of_said = _drop(of_middle, residual, ctx.seeds[2])
+        of_heard, of_attention_out, of_attention_out_bias = gradients(heard, w.attention_out, of_said)
+        of_query, of_key_value = torch.zeros_like(query), torch.empty_like(key_value)
+        streams = (part[None] for part in (query, *key_value.chunk(2, dim=-1), heard))
+        of_streams = tuple(part[None] for part in (of_query, *of_key_value.chunk(2, dim=-1)))
+        rates = x.new_full((1,), attention)
+        hear_backward((*streams, largest, shares), of_heard[None], of_streams, seen[None], rates, ctx.seeds[0])
+        of_normed, of_q, of_q_bias = gradients(normed, w.qkv[:width], of_query)
+        of_source, of_kv, of_kv_bias = gradients(source, w.qkv[width:], of_key_value)
+        of_keys = None
+        if keys is None:
+            of_normed += of_source
+        else:
+            of_keys = of_source * w.attention_norm
+        of_x, of_norm, of_norm_bias = _norm_backward(of_normed, x, mean, scale, w.attention_norm, w.attention_norm_bias)
+        if keys is not None:
+            of_norm += (of_source * keys).sum((0, 1))
+            of_norm_bias += of_source.sum((0, 1))
+        of_weights = Weights(
+            of_norm, of_norm_bias, torch.cat([of_q, of_kv]), torch.cat([of_q_bias, of_kv_bias]), of_attention_out,
+            of_attention_out_bias, of_feedforward_norm, of_feedforward_norm_bias, of_expand, of_expand_bias,
+            of_contract, of_contract_bias,
+        )  # fmt: skip
+        return of_x + of_middle, of_keys, None, None, None, *of_weights
+
+
+def _drop(x: Tensor, p: float, seed: int) -> Tensor:
+    return dropped(x, LOWEST, p, seed) if p else x
+
+
+def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The norm of ``x``, and what the way back needs."""
+    return torch.native_layer_norm(x, x.shape[-1:], weight, bias, 1e-5)
+
+
+def _norm_backward(
+    grad: Tensor, x: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of what is normed, of the weight and of the bias."""
+    return torch.ops.aten.native_layer_norm_backward(grad, x, x.shape[-1:], mean, scale, weight, bias, [True] * 3)
