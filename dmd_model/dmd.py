@@ -6,14 +6,16 @@ Shapes: M = 3 modalities (text, vision, audio), B batch, T steps of the longest 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from dmd_model import losses
+from dmd_model import kernels, losses, parallel
 from dmd_model.batch import Batch
 from dmd_model.config import ABLATIONS, DMDConfig, Training
 from dmd_model.decoupling import Decoupled, Decoupling
+from dmd_model.encoder_layer import Weights
 from dmd_model.graph_distillation import HETERO_PRIOR, HOMO_PRIOR, Distillation, GraphDistillation
 from dmd_model.heads import ResidualHead
 from dmd_model.model import Model, Output
@@ -177,22 +179,71 @@ class DMD(Model):
 
     def _encode(self, parts: Decoupled) -> tuple[Tensor, Tensor]:
         """Common parts through self-attention [B, 3d], specific ones through cross-modal attention [M, B, 2d]."""
-        present = parts.present
-        there = present.any(dim=2)[..., None]  # [M, B or 1, 1]
+        present, there = parts.present, parts.present.any(dim=2)[..., None]  # [M, B or 1, T], [M, B or 1, 1]
         targets = [target for target, _ in CROSS]
         sources = [source if self.config.crossmodal_attention else target for target, source in CROSS]
+        seen = self._seen(present, [0, 1, 2, *targets], [0, 1, 2, *sources]), self._seen(present, [0, 1, 2], [0, 1, 2])
+        read = None if self.config.summary == "mean" else last_steps(present).expand(3, parts.common.shape[1])  # [M, B]
+        encode = self._side_by_side if kernels.serve(parts.common) else self._all_at_once
+        common, memory = encode(parts, targets, sources, *seen, read)
+        return (common * there).transpose(0, 1).flatten(1), memory * there
+
+    def _all_at_once(
+        self, parts: Decoupled, targets: list[int], sources: list[int], seen: Tensor, own: Tensor, read: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Summaries of the common parts [M, B, d] and of the specific ones [M, B, 2d], by two banks."""
         x = torch.cat([parts.common, pick(parts.specific, targets)])  # [9, B, T, d]
-        seen = self._seen(present, [0, 1, 2, *targets], [0, 1, 2, *sources])
         encoded = self.streams(x, pick(parts.specific, sources), seen)
         crossed = encoded[3:].unflatten(0, (3, 2)).permute(0, 2, 3, 1, 4).flatten(3)  # [M, B, T, 2d]
-        seen = self._seen(present, [0, 1, 2], [0, 1, 2])
-        if self.config.summary == "mean":
-            common, memory = masked_mean(encoded[:3], present), masked_mean(self.memories(crossed, None, seen), present)
-        else:
-            last = last_steps(present).expand(3, x.shape[1])  # [M, B]
-            common = at_step(encoded[:3], last).squeeze(2)  # [M, B, d]
-            memory = self.memories(crossed, None, seen, read=last)  # [M, B, 2d]
-        return (common * there).transpose(0, 1).flatten(1), memory * there
+        if read is None:
+            return masked_mean(encoded[:3], parts.present), masked_mean(
+                self.memories(crossed, None, own), parts.present
+            )
+        return at_step(encoded[:3], read).squeeze(2), self.memories(crossed, None, own, read=read)
+
+    def _side_by_side(
+        self, parts: Decoupled, targets: list[int], sources: list[int], seen: Tensor, own: Tensor, read: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The same on a CPU, by a call for each summary; the longer ones come first, so that threads end together."""
+        streams, memories = self.streams.weights(), self.memories.weights()
+        read = [None] * 3 if read is None else read
+        specific = [
+            (parts.specific[m], parts.specific[sources[2 * m]], parts.specific[sources[2 * m + 1]], seen[3 + 2 * m],
+             seen[4 + 2 * m], own[m], parts.present[m], read[m], *streams[3 + 2 * m], *streams[4 + 2 * m], *memories[m])
+            for m in range(3)
+        ]  # fmt: skip
+        common = [(parts.common[m], seen[m], parts.present[m], read[m], *streams[m]) for m in range(3)]
+        functions = [partial(self._specific_summary, m) for m in range(3)] + [
+            partial(self._summary, self.streams, m) for m in range(3)
+        ]
+        found = parallel.calls(functions, specific + common)
+        return torch.stack(found[3:]), torch.stack(found[:3])
+
+    def _specific_summary(
+        self, m: int, x: Tensor, source: Tensor, other: Tensor, seen: Tensor, other_seen: Tensor, own: Tensor,
+        present: Tensor, read: Tensor | None, *weights: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Of one modality: two cross-modal streams, side by side through the memory's encoder: [B, 2d]."""
+        each = 2 + len(Weights._fields) * len(self.streams.layers)
+        crossed = torch.cat([
+            self.streams.encode(3 + 2 * m, x, source, seen, None, *weights[:each]),
+            self.streams.encode(4 + 2 * m, x, other, other_seen, None, *weights[each : 2 * each]),
+        ], dim=-1)  # [B, T, 2d]  # fmt: skip
+        return self._summary(self.memories, m, crossed, own, present, read, *weights[2 * each :])
+
+    def _summary(
+        self,
+        bank: EncoderBank,
+        stream: int,
+        x: Tensor,
+        seen: Tensor,
+        present: Tensor,
+        read: Tensor | None,
+        *weights: Tensor,
+    ) -> Tensor:
+        """[B, T, E] through an encoder that attends to itself: [B, E]."""
+        encoded = bank.encode(stream, x, None, seen, read, *weights)
+        return masked_mean(encoded, present) if read is None else encoded.squeeze(1)
 
     def _seen(self, present: Tensor, targets: list[int], sources: list[int]) -> Tensor:
         """Which steps of the source each step of the target may see, [S, B or 1, T or 1, T]."""

@@ -148,45 +148,37 @@ class EncoderBank(nn.Module):
     def _one_by_one(self, x: Tensor, sources: Tensor | None, seen: Tensor, read: Tensor | None) -> Tensor:
         """Each stream through its layers, side by side on the threads of ``parallel``."""
         seen = seen.expand(len(x), *seen.shape[1:])
-        parameters = [*self.final_norm.parameters(), *self.layers.parameters()]
-        weights = zip(*(parameter.unbind() for parameter in parameters), strict=True)
-        functions = [partial(self._encode, self._dropouts(stream)) for stream in range(len(x))]
         heard = [None] * self.own + ([] if sources is None else list(sources))
         steps = [None] * len(x) if read is None else read
-        arguments = [(*each, *own) for *each, own in zip(x, heard, seen, steps, weights, strict=True)]
-        return torch.stack(parallel.calls(functions, arguments))
+        arguments = [
+            (*tensors, *weights) for *tensors, weights in zip(x, heard, seen, steps, self.weights(), strict=True)
+        ]
+        return torch.stack(parallel.calls([partial(self.encode, stream) for stream in range(len(x))], arguments))
 
-    def _dropouts(self, stream: int) -> Dropouts:
-        if not self.training:
-            return Dropouts(0.0, 0.0, 0.0)
-        first = self.layers[0]
-        return Dropouts(self.attention_rates[stream], first.relu_dropout, first.residual_dropout)
+    def weights(self) -> list[tuple[Tensor, ...]]:
+        """Of each stream, as ``encode`` takes them."""
+        parameters = [*self.final_norm.parameters(), *self.layers.parameters()]
+        return list(zip(*(parameter.unbind() for parameter in parameters), strict=True))
 
-    def _encode(
-        self,
-        dropouts: Dropouts,
-        x: Tensor,
-        source: Tensor | None,
-        seen: Tensor,
-        read: Tensor | None,
-        final_weight: Tensor,
-        final_bias: Tensor,
-        *weights: Tensor,
+    def encode(
+        self, stream: int, x: Tensor, source: Tensor | None, seen: Tensor, read: Tensor | None, *weights: Tensor
     ) -> Tensor:
-        """One stream [B, T, E] through its layers."""
+        """One stream, [B, T, E], as ``forward`` does all: [B, T, E], or [B, 1, E] where ``read`` [B] is given."""
+        final_norm, each = weights[:2], len(Weights._fields)
         x = self._embed(x)
         heard = None if source is None else normalise(self._embed(source))
         for number, layer in enumerate(self.layers):
-            keys = heard
+            keys, dropouts = heard, Dropouts(0.0, 0.0, 0.0)
+            if self.training:
+                dropouts = Dropouts(self.attention_rates[stream], layer.relu_dropout, layer.residual_dropout)
             if read is not None and number == len(self.layers) - 1:
                 keys = normalise(x) if heard is None else heard
                 at = read[:, None, None]  # [B, 1, 1]
                 x = x.take_along_dim(at, dim=1)  # [B, 1, E]
                 if seen.shape[1] > 1:
                     seen = seen.expand(len(x), *seen.shape[1:]).take_along_dim(at, dim=1)
-            own = Weights(*weights[number * len(Weights._fields) :][: len(Weights._fields)])
-            x = encoder_layer(x, keys, seen, layer.heads, dropouts, own)
-        return F.layer_norm(x, x.shape[-1:], final_weight, final_bias)
+            x = encoder_layer(x, keys, seen, layer.heads, dropouts, Weights(*weights[2 + each * number :][:each]))
+        return F.layer_norm(x, x.shape[-1:], *final_norm)
 
     def _embed(self, x: Tensor) -> Tensor:
         return dropout(x * math.sqrt(x.shape[-1]) + positions(x), self.embed_dropout, self.training)
