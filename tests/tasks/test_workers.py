@@ -161,6 +161,14 @@ def test_workers_of_our_own_start_when_needed_and_end_with_us(tmp_path):
     assert not left_of(started)
 
 
+def test_workers_of_our_own_have_one_thread_and_keep_the_memory_that_they_free():
+    with Workers() as workers:
+        variables = workers.client.run(lambda: dict(os.environ))
+    assert len(variables) == len(os.sched_getaffinity(0))
+    for worker in variables.values():
+        assert "MALLOC_TRIM_THRESHOLD_" not in worker and worker["OMP_NUM_THREADS"] == "1"
+
+
 def test_workers_end_with_us_when_we_fail(tmp_path):
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(AssetError), Workers() as workers:
