@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dmd_model import parallel
 from dmd_model.batch import Batch, DeviceSamples
 from dmd_model.config import DMDConfig
 from dmd_model.dmd import DMD
@@ -49,6 +50,23 @@ def test_more_padding_changes_nothing(batch, causal, steps):
     torch.testing.assert_close(prediction_2, prediction, rtol=1e-5, atol=1e-6)
     for name in terms:
         torch.testing.assert_close(terms_2[name], terms[name], rtol=1e-5, atol=1e-6, msg=name)
+    for gradient, gradient_2 in zip(gradients, gradients_2, strict=True):
+        torch.testing.assert_close(gradient_2, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("summary", ["mean", "last"])
+def test_two_threads_learn_what_one_does(batch, summary):
+    """Of a training step, dropout on: the loss to the bit, gradients but for the order of their sums."""
+    model, found = build(replace(SMALL, summary=summary)).train(), []
+    for count in (1, 2):
+        model.zero_grad()
+        torch.manual_seed(0)
+        with parallel.threads(count):
+            total = model.losses(model(batch), batch.labels)["total"]
+            total.backward()
+        found.append((total.item(), [parameter.grad.clone() for parameter in model.parameters()]))
+    (loss, gradients), (loss_2, gradients_2) = found
+    assert loss == loss_2
     for gradient, gradient_2 in zip(gradients, gradients_2, strict=True):
         torch.testing.assert_close(gradient_2, gradient, rtol=1e-4, atol=1e-6)
 
