@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import faulthandler
 import gc
 import logging
@@ -53,7 +52,7 @@ LOCAL_CLUSTER = {
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.admin.tick.interval": "500ms",
     # Without Dask's MALLOC_TRIM_THRESHOLD_, for which the C library gives every larger block back to the system at
-    # once and has it cleared again: a training takes twice as long, and a picture a tenth more. See _give_back.
+    # once and has it cleared again: a training takes twice as long, and a picture a tenth more.
     "distributed.nanny.pre-spawn-environ": dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1
     ),
@@ -268,19 +267,18 @@ def _attempts(function: Callable[..., Any], calls: Sequence[tuple], time_limit: 
         results.append(_attempt(function, values, time_limit))
         if time.monotonic() - began > CALL_SECONDS or isinstance(results[-1], AssetError):
             break
-    _give_back()
+    _let_go()
     return results
 
 
-def _give_back() -> None:
-    """Let go of what libraries leave behind: objects that hold each other, and memory that the C library keeps.
+def _let_go() -> None:
+    """Let go of what libraries leave behind: objects that hold each other, a landmarker's 0.1 MB among them.
 
-    What has outlived a call is not looked at again, for it is modules and models, which would take 0.1 s.
+    Python would look for them rarely. What has outlived a call is modules and models, which are not looked at again,
+    for that would take 0.1 s.
     """
     gc.collect()
     gc.freeze()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
 
 
 def _attempt(function: Callable[..., Any], values: tuple, time_limit: float) -> Any:
