@@ -15,6 +15,7 @@ from storage.segments import Segment
 from tasks import assets
 from tasks.align import POCKETSPHINX, aligner_named
 from tasks.features import media
+from tasks.features.vision import no_telemetry
 
 
 def bare_loops(raw: Path, segments: Sequence[Segment]) -> dict[str, float]:
@@ -65,7 +66,8 @@ def landmarks(path: Path, rate: float | None) -> None:
         output_facial_transformation_matrixes=True,
     )
     due = 0.0
-    with vision.FaceLandmarker.create_from_options(options) as landmarker, av.open(str(path)) as container:
+    create = vision.FaceLandmarker.create_from_options
+    with no_telemetry(), create(options) as landmarker, av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
         for frame in container.decode(video=0):
             if rate is not None and frame.time < due - 1e-6:

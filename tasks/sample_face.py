@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from tasks import assets
-from tasks.features.vision import quiet_stderr
+from tasks.features.vision import no_telemetry, quiet_stderr
 
 FRAME_RATE = 25
 SIDE = 320  # pixels; the outer eye corners are then about 120 apart
@@ -113,7 +113,7 @@ def load_face() -> Face:
     photograph = cv2.resize(astronaut(), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
     model = BaseOptions(model_asset_path=str(assets.fetch("face_landmarker.task")))
     options = vision.FaceLandmarkerOptions(base_options=model)
-    with quiet_stderr(), vision.FaceLandmarker.create_from_options(options) as landmarker:
+    with no_telemetry(), quiet_stderr(), vision.FaceLandmarker.create_from_options(options) as landmarker:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(photograph))
         (points,) = landmarker.detect(image).face_landmarks
     height, width = photograph.shape[:2]

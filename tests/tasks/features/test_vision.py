@@ -1,10 +1,14 @@
 """Faces are found, measured the same every time, and missed honestly."""
 
+import itertools
+import os
+import socket
+
 import numpy as np
 import pytest
 
 from tasks.features.media import MediaError
-from tasks.features.vision import FaceLandmarker
+from tasks.features.vision import FaceLandmarker, _landmarker, no_telemetry
 
 LANDMARKER = FaceLandmarker(frames_per_second=None)
 GRAY = 128
@@ -154,3 +158,36 @@ def test_measuring_prints_nothing(record, face, capfd):
     LANDMARKER.measure(record(pictures=[face] * 3))
     printed = capfd.readouterr()
     assert printed.out == "" and printed.err == ""
+
+
+def test_nobody_is_told_that_a_face_was_measured(record, face, monkeypatch):
+    """MediaPipe reports through the proxy of the environment, where it is let; this one counts who comes."""
+    clip = record(pictures=[face] * 5)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(1)
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        monkeypatch.setenv("https_proxy", address)
+        monkeypatch.setenv("no_proxy", "")
+
+        def reports() -> int:
+            for number in itertools.count():
+                try:
+                    proxy.accept()[0].close()
+                except TimeoutError:
+                    return number
+
+        LANDMARKER.measure(clip)
+        assert reports() == 0
+        with _landmarker():
+            pass
+        assert reports() > 0, "of what is not kept from telling, this would be seen"
+    assert os.environ["https_proxy"] == address
+
+
+def test_the_environment_is_as_it_was(monkeypatch):
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setenv("no_proxy", "localhost")
+    with pytest.raises(ZeroDivisionError), no_telemetry():
+        assert os.environ["https_proxy"] and not os.environ["no_proxy"]
+        raise ZeroDivisionError
+    assert "https_proxy" not in os.environ and os.environ["no_proxy"] == "localhost"
