@@ -31,6 +31,9 @@ CALL_SECONDS = 2.0
 CALL_SEGMENTS = 32
 """The most segments of one call."""
 
+LIBRARY = 20_000
+"""Objects of Python that no call leaves behind: where there are more, a library was imported or a model loaded."""
+
 TRIES = 2
 """How often a segment may cost a worker its life before it is given up."""
 
@@ -272,13 +275,14 @@ def _attempts(function: Callable[..., Any], calls: Sequence[tuple], time_limit: 
 
 
 def _let_go() -> None:
-    """Let go of what libraries leave behind: objects that hold each other, a landmarker's 0.1 MB among them.
+    """Let go of what libraries leave behind: objects that hold each other, a landmarker's 0.2 MB among them.
 
-    Python would look for them rarely. What has outlived a call is modules and models, which are not looked at again,
-    for that would take 0.1 s.
+    Python would look for them rarely. Modules and models are not looked at again, for that would take 0.1 s; what calls
+    leave is always looked at, for some of it is held a little longer than its call.
     """
     gc.collect()
-    gc.freeze()
+    if len(gc.get_objects()) > LIBRARY:
+        gc.freeze()
 
 
 def _attempt(function: Callable[..., Any], values: tuple, time_limit: float) -> Any:
