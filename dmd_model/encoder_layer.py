@@ -57,6 +57,7 @@ def encoder_layer(
 class _EncoderLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, keys: Tensor | None, seen: Tensor, heads: int, dropouts: Dropouts, *weights: Tensor):
+        """As ``encoder_layer``; what is dropped follows from seeds, which are kept for the way back."""
         w, width = Weights(*weights), x.shape[-1]
         seeds = [kernels.draw_seed() if p else 0 for p in dropouts]
         normed, mean, scale = _norm(x, w.attention_norm, w.attention_norm_bias)
@@ -81,6 +82,7 @@ class _EncoderLayer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor):
+        """Gradients of ``x``, of ``keys`` where there are any, and of the weights."""
         x, keys, seen, *saved = ctx.saved_tensors
         w = Weights(*saved[:12])
         normed, mean, scale, source, query, key_value, heard, *saved = saved[12:]

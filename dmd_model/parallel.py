@@ -75,6 +75,8 @@ class _Calls(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, pool: ThreadPoolExecutor, functions: list[Function], lengths: list[int], *tensors: Tensor | None):
+        """What ``functions`` give for tensors that lie one after the other, so many each as ``lengths`` say."""
+
         def call(function: Function, bounds: tuple[int, int]) -> tuple[list[Tensor | None], Tensor]:
             own = [tensor if tensor is None else tensor.detach() for tensor in tensors[slice(*bounds)]]
             for tensor, needed in zip(own, ctx.needs_input_grad[3:][slice(*bounds)], strict=True):
@@ -88,6 +90,8 @@ class _Calls(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads: Tensor):
+        """Gradients of the tensors, each call's worked out by one thread."""
+
         def back(graph: tuple[list[Tensor | None], Tensor], grad: Tensor) -> list[Tensor | None]:
             own, result = graph
             result.backward(grad)
