@@ -148,13 +148,13 @@ def threads_of(form: Plain | Bank) -> AbstractContextManager:
     return parallel.threads(torch.get_num_threads()) if isinstance(form, Bank) else nullcontext()
 
 
-def show_ratio(what: str, plain: Step, bank: Step, rounds: int) -> None:
+def show_ratio(what: str, plain: Step, bank: Step, rounds: int, names: tuple[str, str] = ("plain", "bank")) -> None:
     """Both in turn; the ratio of each round, so that a drift of the machine's speed does not matter."""
     plain(), bank()
     times = [(timed(plain), timed(bank)) for _ in range(rounds)]
     ratio = statistics.median(a / b for a, b in times)
     plain_ms, bank_ms = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
-    print(f"{what}: plain {plain_ms:.0f} ms, bank {bank_ms:.0f} ms, {ratio:.2f} x")
+    print(f"{what}: {names[0]} {plain_ms:.1f} ms, {names[1]} {bank_ms:.1f} ms, {ratio:.2f} x")
 
 
 def timed(step: Step) -> float:
@@ -202,13 +202,13 @@ def show_seeds() -> None:
           f"{seconds[1] / seconds[0]:.2f} x")  # fmt: skip
 
 
-def random_samples(count: int) -> dict[str, Samples]:
+def random_samples(count: int, columns: tuple[int, int, int] = COLUMNS) -> dict[str, Samples]:
     """So many training segments of 50 words, and a quarter as many for valid."""
     random, samples = np.random.default_rng(0), {}
     for split, size in (("train", count), ("valid", count // 4)):
         offsets = 50 * np.arange(size + 1)
         sequences = [
-            Sequences(random.normal(size=(offsets[-1], width)).astype(np.float32), offsets) for width in COLUMNS
+            Sequences(random.normal(size=(offsets[-1], width)).astype(np.float32), offsets) for width in columns
         ]
         labels = random.uniform(-3, 3, size).astype(np.float32)
         samples[split] = Samples(tuple(f"{split}{i}" for i in range(size)), labels, *sequences)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dmd_model import kernels
+from dmd_model.dropout import uniform_like
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, dropout: Tensor | None) -> Tensor:
@@ -35,7 +36,7 @@ def plain_attend(query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Te
     weights = scores.masked_fill((~seen & hears)[:, :, None], float("-inf")).softmax(dim=-1)
     if dropout is not None:
         rate = dropout[:, None, None, None, None]
-        weights = weights * (torch.rand_like(weights) >= rate) / (1 - rate)
+        weights = weights * (uniform_like(weights) >= rate) / (1 - rate)
     return (weights @ v).transpose(2, 3).flatten(3) * hears
 
 

@@ -231,8 +231,12 @@ class DeviceSamples:
 
     def batch(self, indices: np.ndarray) -> Batch:
         """The samples at ``indices``, int64 [B]."""
-        longest = self.longest if self.fixed else self._longest(self.counts[:, indices])
-        return self.gather(torch.as_tensor(indices, device=self.labels.device), longest, self.ids_of(indices))
+        chosen = torch.as_tensor(indices, device=self.labels.device)
+        return self.gather(chosen, self.longest_of(indices), self.ids_of(indices))
+
+    def longest_of(self, indices: np.ndarray) -> tuple[int, int, int]:
+        """To what a batch of the samples at ``indices`` is padded."""
+        return self.longest if self.fixed else self._longest(self.counts[:, indices])
 
     def ids_of(self, indices: np.ndarray) -> tuple[str, ...]:
         """Of the samples at ``indices``."""

@@ -1,59 +1,57 @@
-"""Training as CUDA graphs: a launch instead of some thousands, which on a GPU are what a step of a small model costs.
+"""Work on a GPU as CUDA graphs: one launch instead of some thousands, which are what a small model costs there.
 
-Shapes: B batch.
+Shapes: N samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-Step = Callable[[Tensor, Tensor], tuple[dict[str, Tensor], Tensor]]
-_WARM_UP = 3  # steps, as PyTorch's documentation advises: libraries set themselves up in the first ones
+from dmd_model.batch import DeviceSamples
+from dmd_model.model import Model
+from dmd_model.prediction import placed_batches, predict_batches
+
+Result = TypeVar("Result")
+_WARM_UP = 3  # calls, as PyTorch's documentation advises: libraries set themselves up in the first ones
 
 
-class GraphedStep:
-    """A step of ``parameters``' gradients that is captured once for each size of a batch, and replayed.
+def capture(function: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """What ``function`` does on the GPU as a graph, and what it gives, which every replay overwrites.
 
-    ``step`` takes indices int64 [B] and a divisor, both on the GPU, adds to the gradients and gives tensors, which the
-    next call overwrites. It never waits for the GPU, and keeps nothing from one batch for the next. Gradients are set
-    to zero by the caller, never to None.
+    It is called a few times before. It never waits for the GPU, and draws no random numbers.
     """
+    for _ in range(_WARM_UP):
+        function()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        result = function()
+    return graph, result
 
-    def __init__(self, step: Step, parameters: Sequence[nn.Parameter]):
-        self.step, self.parameters = step, parameters
-        self.pool = torch.cuda.graph_pool_handle()
-        self.captured: dict[int, tuple] = {}
 
-    def __call__(self, indices: np.ndarray, divisor: int) -> tuple[dict[str, Tensor], Tensor]:
-        """What ``step`` gives."""
-        if len(indices) not in self.captured:
-            self.captured[len(indices)] = self._capture(len(indices))
-        graph, (chosen, divided_by), outputs = self.captured[len(indices)]
-        chosen.copy_(torch.from_numpy(indices), non_blocking=True)
-        divided_by.fill_(divisor)
+def put(numbers: np.ndarray, there: Tensor) -> None:
+    """Copy to the GPU without waiting for what was launched before: only from pinned memory is that possible."""
+    there.copy_(torch.from_numpy(numbers).pin_memory(), non_blocking=True)
+
+
+class GraphedPrediction:
+    """What a model predicts of ``data``, [N] or [N, E] on the GPU, which is not waited for."""
+
+    def __init__(self, model: Model, data: DeviceSamples):
+        self.predict = partial(predict_batches, model, data, *placed_batches(data))
+        self.captured: tuple[torch.cuda.CUDAGraph, Tensor] | None = None
+
+    def __call__(self) -> Tensor:
+        """The next prediction overwrites it."""
+        self.captured = self.captured or capture(self.predict)
+        graph, predictions = self.captured
         graph.replay()
-        return outputs
-
-    def _capture(self, size: int) -> tuple:
-        """Gradients and random numbers are as before when it is done."""
-        device = self.parameters[0].device
-        before = [None if p.grad is None else p.grad.clone() for p in self.parameters]
-        random = torch.cuda.get_rng_state(device)
-        inputs = torch.arange(size, device=device), torch.ones((), device=device)
-        graph = torch.cuda.CUDAGraph()
-        for _ in range(_WARM_UP):
-            self.step(*inputs)
-        with torch.cuda.graph(graph, pool=self.pool, stream=torch.cuda.current_stream(device)):
-            outputs = self.step(*inputs)
-        torch.cuda.set_rng_state(random, device)
-        for parameter, gradient in zip(self.parameters, before, strict=True):
-            if parameter.grad is not None:
-                parameter.grad.copy_(gradient) if gradient is not None else parameter.grad.zero_()
-        return graph, inputs, outputs
+        return predictions
 
 
 class GraphedUpdate:

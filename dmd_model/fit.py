@@ -25,11 +25,12 @@ from dmd_model.learner import Learner, under
 from dmd_model.metrics import evaluate, evaluate_emotions
 from dmd_model.prediction import place, predict_placed, readable
 from dmd_model.registry import configure
+from dmd_model.seed_stack import SeedStack
 from dmd_model.splits import check, digest, random_batches
 from dmd_model.text_encoder import TextEncoder, load_weights
 
 _SAVE_WITHIN_EPOCH = 30.0  # seconds between two checkpoints of one epoch
-_SAVING_SHARE = 0.05  # of the time, at most
+_SAVING_SHARE = 0.05  # of the time, at most, of all seeds of a stack
 _ENDED = object()
 
 
@@ -75,7 +76,7 @@ def fit(
     folder = Path(folder)
     for _ in fit_in_turns(
         model_name, samples, seed=seed, folder=folder, overrides=overrides, text_encoder=text_encoder, device=device,
-        on_epoch=on_epoch,
+        on_epoch=on_epoch, stack=SeedStack(1),
     ):  # fmt: skip
         pass
     return read_result(folder)
@@ -91,10 +92,12 @@ def fit_in_turns(
     text_encoder: Path | None,
     device: str,
     on_epoch: Callable[[dict[str, Any]], None] | None,
+    stack: SeedStack,
 ) -> Iterator[None]:
-    """``fit`` that gives way after every batch, while a GPU still works on it: so several trainings share one.
+    """``fit`` that gives way after every batch, before the GPU has worked on it: so several trainings share one.
 
-    Each ends as if it were alone.
+    Each ends as if it were alone. Trainings that are alike but for the seed may share a ``stack``, and each then ends
+    as if it were alone in one of that size.
     """
     config, training = configure(model_name, overrides)
     emotions = getattr(config, "emotions", ())
@@ -114,12 +117,16 @@ def fit_in_turns(
         target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         lane = Lane(target, training.cpu_threads)
         with lane.turn():
-            batches = _Fit(run, samples, folder, target, text_encoder).run(on_epoch)
-        while True:
-            with lane.turn():
-                if next(batches, _ENDED) is _ENDED:
-                    return
-            yield
+            fitting = _Fit(run, samples, folder, target, text_encoder, stack)
+            batches = fitting.run(on_epoch)
+        try:
+            while True:
+                with lane.turn():
+                    if next(batches, _ENDED) is _ENDED:
+                        return
+                yield
+        finally:
+            fitting.learner.steps.leave()
 
 
 def read_result(folder: Path) -> Result:
@@ -133,7 +140,13 @@ class _Fit:
     """The state of one run, which is whole between two optimiser steps."""
 
     def __init__(
-        self, run: Run, samples: Mapping[str, Samples], folder: Path, device: torch.device, text_encoder: Path | None
+        self,
+        run: Run,
+        samples: Mapping[str, Samples],
+        folder: Path,
+        device: torch.device,
+        text_encoder: Path | None,
+        stack: SeedStack,
     ):
         self.definition, self.folder, self.device, self.training = run, folder, device, run.training
         torch.manual_seed(run.seed)
@@ -143,12 +156,13 @@ class _Fit:
         self.model.to(device)
         self.emotions = getattr(run.config, "emotions", ())
         self.samples = {split: place(self._prepared(part), self.model, device) for split, part in samples.items()}
-        self.learner = Learner(self.model, self.samples["train"], self.training, device)
+        self.learner = Learner(self.model, self.samples["train"], self.samples["valid"], self.training, device, stack)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.best_error, self.seconds = 0, float("inf"), 0.0
         self.batches_done, self.sums = 0, {}  # of the epoch that is under way
-        self.saved_at, self.saving_took = time.monotonic(), 0.0
+        self.unchecked: tuple[Tensor, np.ndarray] | None = None  # whether the last batch was finite, and its samples
+        self.saved_at, self.saving_took, self.side_by_side = time.monotonic(), 0.0, stack.size
 
     def _prepared(self, samples: Samples) -> Samples:
         """Columns standardised, sentiments on the scale of models."""
@@ -168,7 +182,7 @@ class _Fit:
         self._resume()
         while not self._ended():
             yield from self._train_epoch()
-            self._end_epoch()
+            yield from self._end_epoch()
             self._save_if_due(0)
             if on_epoch:
                 on_epoch(self.history[-1])
@@ -189,14 +203,15 @@ class _Fit:
         for first in range(self.batches_done, len(batches), training.accumulate):
             group = batches[first : first + training.accumulate]
             for indices in group:
-                terms, finite = self.learner.step(indices, len(group) if training.mean_over_group else 1)
+                self.learner.steps.begin(indices, len(group) if training.mean_over_group else 1)
                 yield
-                if not finite:
-                    raise self._diverged(terms, data.ids_of(indices))
+                terms, finite = self.learner.steps.end()
+                self._check_last_batch()
                 self.sums = self.sums or {name: torch.zeros_like(value) for name, value in terms.items()}
                 torch._foreach_add_(
                     [self.sums[name] for name in terms], list(terms.values()), alpha=len(indices) / len(data)
                 )
+                self.unchecked = finite.clone(), indices
             if len(group) == training.accumulate or training.step_leftover_group:
                 self.learner.update()
             else:
@@ -205,17 +220,26 @@ class _Fit:
             self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
             self._save_if_due(_SAVE_WITHIN_EPOCH)
 
-    def _diverged(self, terms: dict[str, Tensor], ids: tuple[str, ...]) -> DivergenceError:
-        return DivergenceError(
-            f"epoch {len(self.history) + 1}: {', '.join(self.learner.not_finite(terms))} not finite for segments "
-            f"{', '.join(ids)}: lower learning_rate, or look at the features of these segments"
-        )
+    def _check_last_batch(self) -> None:
+        """Raises DivergenceError. It is asked when the next batch is under way, so that a GPU need not wait for it."""
+        if self.unchecked is None:
+            return
+        finite, indices = self.unchecked
+        self.unchecked = None
+        if not finite:
+            raise DivergenceError(
+                f"epoch {len(self.history) + 1}: {', '.join(self.learner.not_finite(self.sums))} not finite for "
+                f"segments {', '.join(self.samples['train'].ids_of(indices))}: lower learning_rate, or look at the "
+                "features of these segments"
+            )
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self) -> Iterator[None]:
         """Validate the averaged weights, keep them if they are the best, and go on to the next epoch."""
         began = time.monotonic()
-        average = self.learner.averaged()
-        metrics = self._evaluate(predict_placed(average, self.samples["valid"]), "valid")
+        predictions = self.learner.predict_valid()
+        yield
+        self._check_last_batch()
+        metrics = self._evaluate(predictions.cpu().numpy(), "valid")
         error = metrics["error" if self.emotions else "mae"]
         record = {
             "epoch": len(self.history) + 1,
@@ -226,7 +250,7 @@ class _Fit:
         self.learner.schedule.step(error)
         if error < self.best_error - self.training.minimum_improvement:
             self.best_epoch, self.best_error = record["epoch"], error
-            self.best = {name: value.clone() for name, value in average.state_dict().items()}
+            self.best = {name: value.clone() for name, value in self.learner.average.state_dict().items()}
         self.batches_done, self.sums = 0, {}
         self.seconds += time.monotonic() - began
         self.history.append({**record, "seconds": self.seconds - sum(past["seconds"] for past in self.history)})
@@ -260,8 +284,9 @@ class _Fit:
     def _save_if_due(self, interval: float) -> None:
         """Save if the last time is ``interval`` seconds ago, and saving takes but a small share of the time."""
         began = time.monotonic()
-        if began - self.saved_at < max(interval, self.saving_took / _SAVING_SHARE):
+        if began - self.saved_at < max(interval, self.side_by_side * self.saving_took / _SAVING_SHARE):
             return
+        self._check_last_batch()
         self._save()
         self.saved_at = time.monotonic()
         self.saving_took = self.saved_at - began

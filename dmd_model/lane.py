@@ -28,7 +28,7 @@ class Lane:
         random = torch.get_rng_state()
         torch.set_rng_state(self.cpu_random)
         try:
-            with parallel.threads(self.cpu_threads), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+            with parallel.threads(self.cpu_threads), torch.backends.cudnn.flags(enabled=True, deterministic=True):
                 if self.device.type == "cuda":
                     with self._on_gpu():
                         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,26 +12,41 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from dmd_model.batch import Batch, DeviceSamples
+from dmd_model.batch import DeviceSamples
 from dmd_model.config import Training
-from dmd_model.cuda_graph import GraphedStep, GraphedUpdate
+from dmd_model.cuda_graph import GraphedPrediction, GraphedUpdate
 from dmd_model.model import Model
+from dmd_model.prediction import placed_batches, predict_batches
+from dmd_model.seed_stack import SeedStack
 from dmd_model.text_encoder import FineTuned
 
 
 class Learner:
-    """Gradients of batches are added up by ``step``, until ``update`` takes a step of the optimiser.
+    """Gradients of batches are added up by ``steps``, until ``update`` takes a step of the optimiser.
 
-    On a GPU both are CUDA graphs, if the model never waits. ``average`` is what is validated and kept.
+    On a GPU both are CUDA graphs, if the model never waits; steps are then done with those of the other seeds of a
+    stack. ``average`` is what is validated and kept.
     """
 
-    def __init__(self, model: Model, data: DeviceSamples, training: Training, device: torch.device):
-        self.model, self.data, self.training, self.device = model, data, training, device
-        self.average = copy.deepcopy(model).requires_grad_(False)
+    def __init__(
+        self,
+        model: Model,
+        train: DeviceSamples,
+        valid: DeviceSamples,
+        training: Training,
+        device: torch.device,
+        stack: SeedStack,
+    ):
+        self.model, self.training, self.device = model, training, device
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.parameters = list(model.parameters())
         self.graphed = device.type == "cuda" and model.never_waits
-        self.step = GraphedStep(self._graphed_step, self.parameters) if self.graphed else self._plain_step
-        self.update = GraphedUpdate(self._update) if self.graphed else self._update
+        if self.graphed:
+            self.steps = stack.join(model, train, training)
+            self.update, self.predictions = GraphedUpdate(self._update), GraphedPrediction(self.average, valid)
+        else:
+            self.steps, self.update = Steps(model, train, training), self._update
+            self.predictions = partial(predict_batches, self.average, valid, *placed_batches(valid))
         self.optimiser = torch.optim.Adam(
             self._parameter_groups(), weight_decay=training.weight_decay, fused=True, capturable=self.graphed
         )
@@ -38,22 +54,28 @@ class Learner:
             self.optimiser, factor=training.plateau_factor, patience=training.plateau_patience
         )
 
-    def averaged(self) -> Model:
-        """``average``, with the statistics that batch norms of the model have now."""
+    def predict_valid(self) -> Tensor:
+        """What the average gives of the valid split, [N] or [N, E]; a GPU is not waited for.
+
+        With the statistics that batch norms of the model have now.
+        """
         for ours, theirs in zip(self.average.buffers(), self.model.buffers(), strict=True):
             ours.copy_(theirs)
-        return self.average
+        return self.predictions()
 
     def forget_gradients(self) -> None:
         self.optimiser.zero_grad(set_to_none=not self.graphed)
 
     def not_finite(self, terms: Mapping[str, Tensor]) -> list[str]:
-        """Names of the terms of a loss or, if its total is finite, of the gradients, that are not."""
-        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
-        values = terms
-        if torch.isfinite(terms["total"]):
-            values = {**terms, **{f"the gradient of {name}": gradient for name, gradient in gradients.items()}}
-        return [name for name, value in values.items() if not torch.isfinite(value).all()]
+        """Names of the terms of a loss or, if its total is finite, of the gradients, that are not.
+
+        A gradient that an update has used up already has left the parameter like that.
+        """
+        if not torch.isfinite(terms["total"]):
+            return _not_finite(terms)
+        parameters = dict(self.model.named_parameters())
+        gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+        return [f"the gradient of {name}" for name in _not_finite(parameters) or _not_finite(gradients)]
 
     @property
     def learning_rates(self) -> list[float]:
@@ -98,22 +120,6 @@ class Learner:
         """A captured update reads the learning rate, which changes, where it lies."""
         return torch.tensor(rate, device=self.device) if self.graphed else rate
 
-    def _plain_step(self, indices: np.ndarray, divisor: int) -> tuple[dict[str, Tensor], Tensor]:
-        return self._backward(self.data.batch(indices), divisor)
-
-    def _graphed_step(self, indices: Tensor, divisor: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Every batch is padded to the longest segment of the split, so that all are of one shape."""
-        return self._backward(self.data.gather(indices, self.data.limits), divisor)
-
-    def _backward(self, batch: Batch, divisor: int | Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Add to the gradients; gives the terms of the loss, and whether its total and all gradients are finite."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.mixed_precision):
-            terms = self.model.losses(self.model(batch), batch.labels)
-        (terms["total"] / divisor).backward()
-        nn.utils.clip_grad_value_(self.parameters, self.training.clip_value)
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        return {name: value.detach() for name, value in terms.items()}, torch.isfinite(norm + terms["total"].detach())
-
     def _update(self) -> None:
         """A step of the optimiser, of which the first starts the average."""
         decay = self.training.average_decay if self.optimiser.state else 0.0
@@ -122,6 +128,36 @@ class Learner:
         self.forget_gradients()
 
 
+class Steps:
+    """Steps of a model by itself; each is worked out when it is asked for. ``Member`` of a stack does the same."""
+
+    def __init__(self, model: Model, data: DeviceSamples, training: Training):
+        self.model, self.data, self.training = model, data, training
+        self.parameters = list(model.parameters())
+
+    def begin(self, indices: np.ndarray, divisor: int) -> None:
+        """Add the gradients of the samples ``indices`` [B], divided by ``divisor``."""
+        batch = self.data.batch(indices)
+        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=self.training.mixed_precision):
+            terms = self.model.losses(self.model(batch), batch.labels)
+        (terms["total"] / divisor).backward()
+        nn.utils.clip_grad_value_(self.parameters, self.training.clip_value)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        finite = torch.isfinite(norm + terms["total"].detach())
+        self.result = {name: value.detach() for name, value in terms.items()}, finite
+
+    def end(self) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms of the loss, and whether its total and all gradients are finite."""
+        return self.result
+
+    def leave(self) -> None:
+        """Nobody waits for the place."""
+
+
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Those whose names begin with ``prefix``, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]

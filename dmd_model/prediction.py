@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dmd_model.batch import DataError, DeviceSamples, Samples
 from dmd_model.config import Training
 from dmd_model.model import Model
 
+Placed = list[tuple[Tensor, tuple[int, int, int], tuple[str, ...]]]
+"""Batches as ``DeviceSamples.gather`` takes them."""
 _BATCH = 128
 
 
@@ -42,15 +45,28 @@ def place(samples: Samples, model: Model, device: torch.device) -> DeviceSamples
     return DeviceSamples(samples, fixed or model.config.lengths, fixed is not None, device)
 
 
-@torch.inference_mode()
 def predict_placed(model: Model, data: DeviceSamples) -> np.ndarray:
     """What the model gives, float32 [N] or [N, E], in the order of the data."""
     model.eval()
-    batches = in_batches(data)
-    found = np.concatenate([model(data.batch(indices)).prediction.float().cpu().numpy() for indices in batches])
-    predictions = np.empty_like(found)
-    predictions[np.concatenate(batches)] = found
-    return predictions
+    return predict_batches(model, data, *placed_batches(data)).cpu().numpy()
+
+
+def placed_batches(data: DeviceSamples) -> tuple[Placed, Tensor]:
+    """All samples in batches, and where among these each sample is, int64 [N]."""
+    batches, device = in_batches(data), data.labels.device
+    placed = [
+        (torch.as_tensor(indices, device=device), data.longest_of(indices), data.ids_of(indices)) for indices in batches
+    ]
+    return placed, torch.as_tensor(np.argsort(np.concatenate(batches)), device=device)
+
+
+@torch.inference_mode()
+def predict_batches(model: Model, data: DeviceSamples, batches: Placed, order: Tensor) -> Tensor:
+    """What the model gives of the ``placed_batches``, [N] or [N, E] in the order of the data.
+
+    A GPU is not waited for.
+    """
+    return torch.cat([model(data.gather(*batch)).prediction.float() for batch in batches])[order]
 
 
 def in_batches(data: DeviceSamples) -> list[np.ndarray]:

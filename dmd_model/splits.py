@@ -47,7 +47,10 @@ def digest(samples: Mapping[str, Samples]) -> str:
 
 
 def random_batches(data: DeviceSamples, size: int, random: np.random.Generator) -> list[np.ndarray]:
-    """All samples once, in random batches; of samples of like length where batches are padded to their longest."""
+    """All samples once, in random batches; of samples of like length where batches are padded to their longest.
+
+    The one that is not full comes last: seeds of a stack have batches of one size at a time.
+    """
     order = random.permutation(len(data))
     if data.fixed:
         return [order[at : at + size] for at in range(0, len(order), size)]
@@ -56,4 +59,5 @@ def random_batches(data: DeviceSamples, size: int, random: np.random.Generator) 
         pooled = order[at : at + pool]
         pooled = pooled[np.argsort(lengths[pooled], kind="stable")]
         batches += [pooled[first : first + size] for first in range(0, len(pooled), size)]
-    return [batches[number] for number in random.permutation(len(batches))]
+    batches = [batches[number] for number in random.permutation(len(batches))]
+    return sorted(batches, key=len, reverse=True)

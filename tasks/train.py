@@ -32,6 +32,7 @@ from tasks.workers import Workers
 
 if TYPE_CHECKING:
     from dmd_model.batch import Samples
+    from dmd_model.seed_stack import SeedStack
 
 log = logging.getLogger(__name__)
 PIECES = "pieces"
@@ -124,8 +125,7 @@ def train_jobs(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str)
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     here = gpu or len(jobs) == 1 or len(jobs) * len(samples["train"]) < _SMALL
     with one_at_a_time(_gpu_limit()) if gpu else nullcontext():
-        at_once = _ON_A_GPU if gpu and not any(job.text_encoder for job in jobs) else 1
-        failures = list(_in_turns(jobs, samples, device, at_once) if here else _side_by_side(jobs, samples))
+        failures = list(_here(jobs, samples, device, gpu) if here else _side_by_side(jobs, samples))
     if said := [f"{job.model}, seed {job.seed}: {failure.message}" for job, failure in failures]:
         raise TrainingError("; ".join(said))
 
@@ -137,17 +137,29 @@ def _gpu_limit() -> str:
     return f"dmd-gpu-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
 
 
+def _here(jobs: Sequence[Job], samples: Mapping[str, Samples], device: str, gpu: bool) -> Iterable[tuple[Job, Failure]]:
+    """In this process, those together that are alike but for the seed; on a GPU, some of them at a time."""
+    from dmd_model.seed_stack import SeedStack
+
+    alike: dict[str, list[Job]] = {}
+    for job in jobs:
+        alike.setdefault(f"{job.model} {dict(job.overrides)} {job.text_encoder}", []).append(job)
+    for group in alike.values():
+        at_once = min(_ON_A_GPU, len(group)) if gpu and not group[0].text_encoder else 1
+        yield from _in_turns(group, samples, device, SeedStack(at_once))
+
+
 def _in_turns(
-    jobs: Iterable[Job], samples: Mapping[str, Samples], device: str, at_once: int
+    jobs: Iterable[Job], samples: Mapping[str, Samples], device: str, stack: SeedStack
 ) -> Iterable[tuple[Job, Failure]]:
-    """``at_once`` of them under way in this process, a batch of each in turn."""
+    """As many under way at a time as the stack has places, a batch of each in turn."""
     from dmd_model.fit import DivergenceError
 
     waiting, running = list(jobs), []
     while waiting or running:
-        while waiting and len(running) < at_once:
+        while waiting and len(running) < stack.size:
             job = waiting.pop(0)
-            running.append((job, _behind_a_bar(job, samples, device)))
+            running.append((job, _behind_a_bar(job, samples, device, stack)))
         for job, turns in list(running):
             try:
                 next(turns)
@@ -158,13 +170,13 @@ def _in_turns(
                 yield job, Failure("diverged", str(error))
 
 
-def _behind_a_bar(job: Job, samples: Mapping[str, Samples], device: str) -> Iterator[None]:
+def _behind_a_bar(job: Job, samples: Mapping[str, Samples], device: str, stack: SeedStack) -> Iterator[None]:
     """A training's turns, and a bar of its epochs; it often ends early, when valid stops improving."""
     from dmd_model.registry import configure
 
     epochs = configure(job.model, job.overrides)[1].max_epochs
     with Progress(f"train {job.model}, seed {job.seed}", total=epochs, unit="epoch") as progress:
-        yield from train_in_turns(job, samples, device, lambda epoch: progress.advance(_note(epoch)))
+        yield from train_in_turns(job, samples, device, lambda epoch: progress.advance(_note(epoch)), stack)
 
 
 def _side_by_side(jobs: Sequence[Job], samples: Mapping[str, Samples]) -> Iterable[tuple[Job, Failure]]:
@@ -193,14 +205,16 @@ def _note(epoch: Mapping[str, Any]) -> str:
 
 def train_one(job: Job, samples: Mapping[str, Samples], device: str, on_epoch: Callable[[dict], None]) -> None:
     """One training, with its curves in ``tensorboard`` in its folder; a process that is at it already is waited for."""
-    for _ in train_in_turns(job, samples, device, on_epoch):
+    from dmd_model.seed_stack import SeedStack
+
+    for _ in train_in_turns(job, samples, device, on_epoch, SeedStack(1)):
         pass
 
 
 def train_in_turns(
-    job: Job, samples: Mapping[str, Samples], device: str, on_epoch: Callable[[dict], None]
+    job: Job, samples: Mapping[str, Samples], device: str, on_epoch: Callable[[dict], None], stack: SeedStack
 ) -> Iterator[None]:
-    """``train_one`` that gives way after every batch."""
+    """``train_one`` that gives way after every batch, with others of the same ``stack``."""
     from torch.utils.tensorboard import SummaryWriter
 
     from dmd_model.fit import fit_in_turns
@@ -230,6 +244,7 @@ def train_in_turns(
             text_encoder=job.text_encoder,
             device=device,
             on_epoch=record,
+            stack=stack,
         )
 
 

@@ -139,7 +139,7 @@ class CrossmodalLayer(nn.Module):
 def marginal_discrepancy(queries: Tensor, keys: Tensor, there: Tensor) -> Tensor:
     """Multi-kernel MMD of two sets [L, S, B, d], over the samples ``there`` [S, B]; mean over streams that have any."""
     x = torch.cat([queries, keys], dim=2)  # [L, S, 2B, d]
-    share = there / there.sum(dim=1, keepdim=True).clamp(min=1)  # [S, B]
+    share = (there / there.sum(dim=1, keepdim=True).clamp(min=1)).to(x.dtype)  # [S, B]
     sign = torch.cat([share, -share], dim=1)  # [S, 2B]; MMD is sign^T K sign
     distance = (x[:, :, :, None] - x[:, :, None]).square().sum(dim=-1)  # [L, S, 2B, 2B]
     mean = torch.einsum("lsij,si,sj->ls", distance.detach(), sign.abs(), sign.abs()) / 4

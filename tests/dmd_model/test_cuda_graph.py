@@ -8,13 +8,14 @@ from itertools import zip_longest
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dmd_model.cuda_graph import GraphedStep
+from dmd_model.dropout import Brought, brought
 from dmd_model.fit import fit, fit_in_turns, read_result
+from dmd_model.learner import Steps
 from dmd_model.prediction import place
 from dmd_model.registry import MODELS, configure, model_class
+from dmd_model.seed_stack import SeedStack
 from tests.dmd_model.made_up import WIDTHS
 
 NEVER_WAIT = [name for name in (*MODELS, "dmd@official-mosi") if model_class(name).never_waits]
@@ -36,24 +37,21 @@ class Waiting(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def losses(name: str, samples, device: torch.device):
+def made(name: str, samples, device: torch.device):
     torch.manual_seed(0)
-    model = model_class(name)(configure(name)[0], tuple(WIDTHS.values())).to(device)
-    data = place(samples, model, device)
-    return model, lambda indices: model.losses(*_output_and_labels(model, data.gather(indices, data.limits)))
-
-
-def _output_and_labels(model, batch):
-    return model(batch), batch.labels
+    model = model_class(name)(configure(name)[0], tuple(WIDTHS.values())).to(device).train()
+    return model, place(samples, model, device)
 
 
 @pytest.mark.parametrize("name", NEVER_WAIT)
 def test_a_model_that_says_so_never_waits_for_values(name, make_samples, monkeypatch):
     monkeypatch.setattr("dmd_model.kernels.serve", lambda _: False)  # as on a GPU
-    model, step = losses(name, make_samples(8), torch.device("cpu"))
-    indices = torch.arange(8)
+    model, data = made(name, make_samples(8), torch.device("cpu"))
+    stack = SeedStack(2)
+    stack.join(model, data, configure(name)[1])
+    chosen, shares = torch.arange(8).repeat(2, 1), torch.ones(2)
     with Waiting() as waiting:
-        step(indices)["total"].backward()
+        stack.step(chosen, shares)
     assert not waiting.found
     with Waiting() as waiting:
         model(place(make_samples(8), model, torch.device("cpu")).batch(np.arange(8))).prediction[
@@ -64,47 +62,45 @@ def test_a_model_that_says_so_never_waits_for_values(name, make_samples, monkeyp
 
 @gpu
 @pytest.mark.parametrize("name", NEVER_WAIT)
-def test_a_replayed_step_adds_the_gradients_of_the_step(name, make_samples):
-    model, step = losses(name, make_samples(24), torch.device("cuda"))
-    model.eval()  # no dropout
-    parameters = list(model.parameters())
-
-    def backward(indices, divisor):
-        terms = step(indices)
-        (terms["total"] / divisor).backward()
-        return terms, torch.isfinite(terms["total"])
-
-    batches = [np.arange(0, 16), np.arange(16, 24), np.arange(4, 20)]
-    for indices in batches:
-        backward(torch.from_numpy(indices).cuda(), 2)
-    expected = [None if p.grad is None else p.grad.clone() for p in parameters]
-    model.zero_grad()
+def test_replayed_steps_add_the_gradients_of_the_steps(name, make_samples):
+    """Dropout included, of batches of two sizes, one after the other without a look at the results."""
+    samples, device = make_samples(24), torch.device("cuda")
+    (model, data), (alone, _) = (made(name, samples, device) for _ in range(2))
+    data.longest, data.fixed = data.limits, True  # as the stack pads: random numbers are for padding, too
+    training = configure(name)[1]
+    steps, batches = Steps(alone, data, training), [np.arange(0, 16), np.arange(16, 24), np.arange(4, 20)]
     with torch.cuda.stream(torch.cuda.Stream()):
-        replay = GraphedStep(backward, parameters)
-        for indices in batches:
-            _, finite = replay(indices, 2)
-            assert finite
+        stack = SeedStack(2)
+        member, drawn, finite = stack.join(model, data, training), [], []
+        for batch in batches:
+            member.begin(batch, 2)
+            drawn.append(stack.numbers[0].clone())
+            finite.append(member.end()[1].clone())
         torch.cuda.synchronize()
-    for parameter, gradient in zip(parameters, expected, strict=True):
-        if gradient is not None:
-            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max() + 1))
+    for batch, numbers in zip(batches, drawn, strict=True):
+        with brought(Brought(numbers)):
+            steps.begin(batch, 2)
+    assert all(finite) and not torch.equal(drawn[0], drawn[1])
+    for (name, parameter), expected in zip(model.named_parameters(), alone.parameters(), strict=True):
+        if expected.grad is not None:
+            largest = float(expected.grad.abs().max())
+            assert float((parameter.grad - expected.grad).abs().max()) < 2e-3 * largest + 1e-7, name
 
 
 @gpu
-def test_replays_draw_new_random_numbers_and_capture_none(make_samples):
-    drop = nn.Linear(8, 8).cuda()
+def test_seeds_of_a_stack_end_as_if_the_others_were_not_there(splits, tmp_path):
+    def turns(seed: int, folder: str, stack: SeedStack):
+        return fit_in_turns("dmd", splits, seed=seed, folder=tmp_path / folder, overrides={"max_epochs": 3},
+                            text_encoder=None, device="cuda", on_epoch=None, stack=stack)  # fmt: skip
 
-    def step(indices, divisor):
-        return {"kept": torch.rand(4, device="cuda")}, torch.ones((), dtype=torch.bool, device="cuda")
-
-    with torch.cuda.stream(torch.cuda.Stream()):
-        torch.cuda.manual_seed(3)
-        expected = torch.rand(4, device="cuda"), torch.rand(4, device="cuda")
-        torch.cuda.manual_seed(3)
-        replay = GraphedStep(step, list(drop.parameters()))
-        found = [replay(np.arange(2), 1)[0]["kept"].clone() for _ in range(2)]
-    torch.cuda.synchronize()
-    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+    alone, shared = SeedStack(3), SeedStack(3)
+    for _ in turns(7, "alone", alone):
+        pass
+    for _ in zip_longest(*(turns(seed, f"shared {seed}", shared) for seed in (8, 7, 9))):
+        pass
+    alone, shared, other = (read_result(tmp_path / folder) for folder in ("alone", "shared 7", "shared 8"))
+    assert [epoch["train"] for epoch in shared.history] == [epoch["train"] for epoch in alone.history]
+    assert shared.metrics == alone.metrics != other.metrics
 
 
 @gpu
@@ -112,7 +108,7 @@ def test_replays_draw_new_random_numbers_and_capture_none(make_samples):
 def test_trainings_that_share_a_gpu_end_as_if_each_were_alone(name, splits, tmp_path):
     def turns(seed: int, folder: str):
         return fit_in_turns(name, splits, seed=seed, folder=tmp_path / folder, overrides={"max_epochs": 3},
-                            text_encoder=None, device="cuda", on_epoch=None)  # fmt: skip
+                            text_encoder=None, device="cuda", on_epoch=None, stack=SeedStack(1))  # fmt: skip
 
     for _ in turns(7, "alone"):
         pass

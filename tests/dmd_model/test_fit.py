@@ -18,6 +18,7 @@ from dmd_model.batch import DataError
 from dmd_model.checkpoint import CheckpointError
 from dmd_model.fit import DivergenceError, _Fit, fit, fit_in_turns, read_result
 from dmd_model.prediction import predict
+from dmd_model.seed_stack import SeedStack
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -82,6 +83,7 @@ def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(splits, small, unb
 def test_trainings_that_take_turns_end_as_if_each_were_alone(splits, small, unbroken, tmp_path):
     def turns(seed: int, name: str):
         settings = {"seed": seed, "overrides": small, "text_encoder": None, "device": "cpu", "on_epoch": None}
+        settings["stack"] = SeedStack(3)
         return fit_in_turns("dmd", splits, folder=tmp_path / name, **settings)
 
     rounds = list(zip_longest(turns(7, "one"), turns(8, "two"), turns(7, "again")))

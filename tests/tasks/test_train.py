@@ -17,6 +17,7 @@ from dmd_model import checkpoint
 from dmd_model.batch import DataError
 from dmd_model.dmd import DMD
 from dmd_model.registry import configure
+from dmd_model.seed_stack import SeedStack
 from storage.feature_store import FeatureStore
 from storage.interchange.pickles import read_pickle, write_mmsa
 from storage.schema import fingerprint
@@ -93,7 +94,7 @@ def test_trainings_that_take_turns_as_on_a_gpu_are_those_that_were_asked_for(tmp
     splits = {"train": make_samples(20, 1, "a"), "valid": make_samples(8, 2, "b"), "test": make_samples(8, 3, "c")}
     jobs = [Job("dmd", seed, tmp_path / str(seed), {"max_epochs": 2}) for seed in (1, 2, 3)]
     jobs.insert(1, Job("dmd", 4, tmp_path / "4", {"learning_rate": 1e30}))
-    ((job, failure),) = _in_turns(jobs, splits, "cpu", at_once=2)
+    ((job, failure),) = _in_turns(jobs, splits, "cpu", SeedStack(2))
     assert job is jobs[1] and "not finite" in failure.message
     bars = capfd.readouterr().err
     assert all(f"train dmd, seed {seed}: 100%" in bars for seed in (1, 2, 3))
