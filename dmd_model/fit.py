@@ -20,7 +20,7 @@ from torch import Tensor
 from dmd_model import checkpoint
 from dmd_model.batch import PIECES, DataError, Samples, Standardiser
 from dmd_model.checkpoint import Run
-from dmd_model.lane import Lane
+from dmd_model.lane import Answer, Lane
 from dmd_model.learner import Learner, under
 from dmd_model.metrics import evaluate, evaluate_emotions
 from dmd_model.prediction import place, predict_placed, readable
@@ -161,7 +161,7 @@ class _Fit:
         self.best: dict[str, Tensor] = {}
         self.best_epoch, self.best_error, self.seconds = 0, float("inf"), 0.0
         self.batches_done, self.sums = 0, {}  # of the epoch that is under way
-        self.unchecked: tuple[Tensor, np.ndarray] | None = None  # whether the last batch was finite, and its samples
+        self.unchecked: tuple[Answer, np.ndarray] | None = None  # whether the last batch was finite, and its samples
         self.saved_at, self.saving_took, self.side_by_side = time.monotonic(), 0.0, stack.size
 
     def _prepared(self, samples: Samples) -> Samples:
@@ -211,7 +211,7 @@ class _Fit:
                 torch._foreach_add_(
                     [self.sums[name] for name in terms], list(terms.values()), alpha=len(indices) / len(data)
                 )
-                self.unchecked = finite.clone(), indices
+                self.unchecked = Answer(finite), indices
             if len(group) == training.accumulate or training.step_leftover_group:
                 self.learner.update()
             else:

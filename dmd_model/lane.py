@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from dmd_model import parallel
 
@@ -49,3 +50,16 @@ class Lane:
                 yield
         finally:
             default.graphsafe_set_state(random)
+
+
+class Answer:
+    """Whether something is so, on its way from a device. Work that is launched later is not waited for."""
+
+    def __init__(self, truth: Tensor):
+        self.truth = truth.to("cpu", non_blocking=True)
+        self.arrival = torch.get_device_module(truth.device).Event()
+        self.arrival.record()
+
+    def __bool__(self) -> bool:
+        self.arrival.synchronize()
+        return bool(self.truth)

@@ -25,10 +25,10 @@ from dmd_model.model import Model
 
 
 class SeedStack:
-    """Up to ``size`` members at a time, which are alike but for the seed. Members ask for a step, each for its own;
-    what was asked for is done when the first looks at a result.
+    """Up to ``size`` members at a time, which are alike but for the seed, of a model that never waits.
 
-    The model is one that never waits. Places that nobody has are worked out, too, and mean nothing.
+    Each member asks for a step of its own; all that were asked for are done when the first looks at its result. Places
+    that nobody has are worked out, too, and mean nothing.
     """
 
     def __init__(self, size: int):
