@@ -272,6 +272,7 @@ class _Fit:
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
             "seconds": self.seconds,
             "environment": checkpoint.environment(self.device),
+            "seeds_in_stack": self.side_by_side if self.learner.graphed else 1,
             "config": checkpoint.digest((self.folder / "config.json").read_bytes()),
             "data": self.definition.data,
             "segments": {split: len(data) for split, data in self.samples.items()},
