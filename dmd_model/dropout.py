@@ -17,10 +17,10 @@ from dmd_model import kernels
 
 LOWEST = torch.finfo(torch.float32).min
 """No number is below it."""
-_brought: ContextVar[Brought | None] = ContextVar("brought", default=None)
+_numbers: ContextVar[Numbers | None] = ContextVar("numbers", default=None)
 
 
-class Brought:
+class Numbers:
     """Uniform numbers [N] of [0, 1), given out in order; without any it gives zeros, and counts how many it gave."""
 
     def __init__(self, numbers: Tensor | None):
@@ -33,18 +33,18 @@ class Brought:
 
 
 @contextmanager
-def brought(numbers: Brought) -> Iterator[None]:
+def drawn_from(numbers: Numbers) -> Iterator[None]:
     """What is dropped within, follows from these numbers."""
-    token = _brought.set(numbers)
+    token = _numbers.set(numbers)
     try:
         yield
     finally:
-        _brought.reset(token)
+        _numbers.reset(token)
 
 
 def uniform_like(x: Tensor) -> Tensor:
     """Random numbers of [0, 1) in the shape of ``x``."""
-    numbers = _brought.get()
+    numbers = _numbers.get()
     return torch.rand_like(x) if numbers is None else numbers.like(x)
 
 
@@ -63,7 +63,7 @@ def relu_dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
 
 def _plain_dropout(x: Tensor, p: float) -> Tensor:
-    if _brought.get() is None:
+    if _numbers.get() is None:
         return F.dropout(x, p)
     return torch.ops.aten.native_dropout_backward(x, uniform_like(x) >= p, 1 / (1 - p))  # the product of all three
 

@@ -20,7 +20,7 @@ from torch.func import functional_call, vmap
 from dmd_model.batch import Batch, DeviceSamples
 from dmd_model.config import Training
 from dmd_model.cuda_graph import capture, put
-from dmd_model.dropout import Brought, brought
+from dmd_model.dropout import Numbers, drawn_from
 from dmd_model.model import Model
 
 
@@ -63,7 +63,7 @@ class SeedStack:
         self.stream = self.accelerator.Stream()
         self.losses = _Losses(copy.deepcopy(model).train(), training)
         first = torch.arange(min(training.batch_size, len(data)), device=self.device)
-        drawn = Brought(None)
+        drawn = Numbers(None)
         batch = data.gather(first, data.limits)
         total = self.losses(drawn, *batch.sequences, batch.lengths, batch.labels)["total"]
         gradients = torch.autograd.grad(total, list(self.losses.parameters()), allow_unused=True)
@@ -107,7 +107,7 @@ class SeedStack:
 
     def _losses_of_one(self, weights: dict[str, Tensor], numbers: Tensor, *inputs: Tensor) -> dict[str, Tensor]:
         named = {f"model.{name}": weight for name, weight in weights.items()}
-        return functional_call(self.losses, named, (Brought(numbers), *inputs))
+        return functional_call(self.losses, named, (Numbers(numbers), *inputs))
 
     def do_what_was_asked(self) -> None:
         """The steps of all members that asked: one for each size of their batches."""
@@ -158,8 +158,8 @@ class _Losses(nn.Module):
         super().__init__()
         self.model, self.training_settings = model, training
 
-    def forward(self, numbers: Brought, *batch: Tensor) -> dict[str, Tensor]:
+    def forward(self, numbers: Numbers, *batch: Tensor) -> dict[str, Tensor]:
         batch = Batch((), *batch)
-        with brought(numbers), torch.autocast(batch.labels.device.type, torch.bfloat16,
+        with drawn_from(numbers), torch.autocast(batch.labels.device.type, torch.bfloat16,
                                               enabled=self.training_settings.mixed_precision):  # fmt: skip
             return self.model.losses(self.model(batch), batch.labels)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dmd_model.dropout import Brought, brought
+from dmd_model.dropout import Numbers, drawn_from
 from dmd_model.fit import fit, fit_in_turns, read_result
 from dmd_model.learner import Steps
 from dmd_model.prediction import place
@@ -78,7 +78,7 @@ def test_replayed_steps_add_the_gradients_of_the_steps(name, make_samples):
             finite.append(member.end()[1].clone())
         torch.cuda.synchronize()
     for batch, numbers in zip(batches, drawn, strict=True):
-        with brought(Brought(numbers)):
+        with drawn_from(Numbers(numbers)):
             steps.begin(batch, 2)
     assert all(finite) and not torch.equal(drawn[0], drawn[1])
     for (name, parameter), expected in zip(model.named_parameters(), alone.parameters(), strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dmd_model.dropout import Brought, brought, dropout, relu_dropout
+from dmd_model.dropout import Numbers, drawn_from, dropout, relu_dropout
 from dmd_model.learner import Steps
 from dmd_model.prediction import place
 from dmd_model.registry import MODELS, configure, model_class
@@ -82,7 +82,7 @@ def test_each_member_gets_the_gradients_of_its_own_step(name, make_samples):
         for number, ((model, data, training), member) in enumerate(zip(own, members, strict=True)):
             terms, finite = member.end()
             alone = Steps(model, data, training)
-            with brought(Brought(stack.numbers[number])):
+            with drawn_from(Numbers(stack.numbers[number])):
                 alone.begin(batches[number], 2)
             expected, _ = alone.end()
             assert finite
@@ -103,7 +103,7 @@ def test_members_with_batches_of_unlike_size_do_not_disturb_each_other(make_samp
     for (seed, member), batch in zip(enumerate(members), (np.arange(16), np.arange(16, 21)), strict=True):
         model, data, training = made("dmd", seed, samples)
         alone = Steps(model, data, training)
-        with brought(Brought(stack.numbers[member.place])):
+        with drawn_from(Numbers(stack.numbers[member.place])):
             alone.begin(batch, 1)
         torch.testing.assert_close(totals[seed], alone.end()[0]["total"], rtol=1e-7, atol=1e-9)
         assert_same_gradients(parts[seed][0], model)
@@ -153,9 +153,9 @@ def test_parameters_that_the_losses_do_not_depend_on_stay_where_they_are(make_sa
     assert left and all(model.get_parameter(name).data_ptr() == unused[name] for name in left & unused.keys())
 
 
-def test_brought_numbers_drop_what_they_are_too_small_for():
+def test_what_numbers_are_too_small_is_dropped():
     x = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    with brought(Brought(torch.tensor([0.1, 0.5, 0.25, 0.9, 0.3, 0.2, 0.8, 0.0]))):
+    with drawn_from(Numbers(torch.tensor([0.1, 0.5, 0.25, 0.9, 0.3, 0.2, 0.8, 0.0]))):
         assert dropout(x, 0.25, True).tolist() == pytest.approx([0, 2 / 0.75, 3 / 0.75, 4 / 0.75])
         assert relu_dropout(-x, 0.25, True).tolist() == [0, 0, 0, 0]
         with pytest.raises(RuntimeError):
