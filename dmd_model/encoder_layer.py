@@ -93,9 +93,10 @@ class _EncoderLayer(torch.autograd.Function):
         of_out = _drop(grad, residual, ctx.seeds[2] + 1)
         of_hidden, of_contract, of_contract_bias = gradients(hidden, w.contract, of_out)
         of_hidden = torch.ops.aten.threshold_backward(of_hidden, hidden, 0)
-        of_normed, of_expand, of_expand_bias = (
-            part.mul_(1 / (1 - relu)) for part in gradients(middle_normed, w.expand, of_hidden)
-        )
+        of_normed, of_expand, of_expand_bias = gradients(middle_normed, w.expand, of_hidden)
+        if relu:
+            for part in (of_normed, of_expand, of_expand_bias):
+                part.mul_(1 / (1 - relu))
         of_middle, of_feedforward_norm, of_feedforward_norm_bias = _norm_backward(
             of_normed, middle, middle_mean, middle_scale, w.feedforward_norm, w.feedforward_norm_bias
         )
