@@ -10,6 +10,7 @@ Shapes: S streams, B batch, T_q steps that ask, T_k steps that are heard, E widt
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,28 +42,28 @@ def plain_attend(query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Te
 
 
 def hear(
-    query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, rates: Tensor, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
+    query: np.ndarray, key: np.ndarray, value: np.ndarray, heads: int, seen: np.ndarray, rates: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What each step hears, by the loop, and what the way back needs, two numbers [S, B, H, T_q] for a step and head.
 
-    As ``attend``, with ``rates`` [S] at which weights are dropped, and the ``seed`` by which they are.
+    As ``attend``, with ``seen`` [S, B, T_q or 1, T_k], ``rates`` [S] at which weights are dropped, and the ``seed`` by
+    which they are.
     """
     streams, batch, asking, width = query.shape
-    heard, (largest, shares) = query.new_empty(query.shape), query.new_empty(2, streams, batch, heads, asking)
-    seen = seen.expand(streams, batch, *seen.shape[2:])
+    heard = np.empty(query.shape, np.float32)
+    largest, shares = (np.empty((streams, batch, heads, asking), np.float32) for _ in range(2))
     loop, _ = kernels.attention(width // heads, kernels.lanes(asking))
     kernels.run(loop, (query, key, value, seen, rates, heard, largest, shares), seed, count=streams * batch)
     return heard, largest, shares
 
 
 def hear_backward(
-    tensors: tuple[Tensor, ...], grad: Tensor, gradients: tuple[Tensor, Tensor, Tensor], seen: Tensor, rates: Tensor,
-    seed: int,
+    arrays: tuple[np.ndarray, ...], grad: np.ndarray, gradients: tuple[np.ndarray, ...], seen: np.ndarray,
+    rates: np.ndarray, seed: int,
 ) -> None:  # fmt: skip
-    """Fill the ``gradients`` of query (zeros), key and value; ``tensors`` are those three and what ``hear`` gave."""
-    query, key, value, heard, largest, shares = tensors
+    """Fill the ``gradients`` of query (zeros), key and value; ``arrays`` are those three and what ``hear`` gave."""
+    query, key, value, heard, largest, shares = arrays
     streams, batch, _, width = query.shape
-    seen = seen.expand(streams, batch, *seen.shape[2:])
     _, loop = kernels.attention(width // shares.shape[2], kernels.lanes(key.shape[2]))
     kernels.run(
         loop, (query, key, value, seen, rates, heard, largest, shares, grad, *gradients), seed, count=streams * batch
@@ -76,15 +77,18 @@ class _Fused(torch.autograd.Function):
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor, heads: int, seen: Tensor, dropout: Tensor | None):
         """As ``attend``."""
         ctx.seed = 0 if dropout is None else kernels.draw_seed()
-        rates = query.new_zeros(len(query)) if dropout is None else dropout
-        heard, *kept = hear(query, key, value, heads, seen, rates, ctx.seed)
-        ctx.save_for_backward(query, key, value, heard, *kept, seen, rates)
-        return heard
+        ctx.seen = seen.expand(*query.shape[:2], *seen.shape[2:]).numpy()
+        ctx.rates = np.zeros(len(query), np.float32) if dropout is None else dropout.numpy()
+        streams = [x.detach().numpy() for x in (query, key, value)]
+        heard, *ctx.kept = hear(*streams, heads, ctx.seen, ctx.rates, ctx.seed)
+        ctx.save_for_backward(query, key, value)
+        ctx.heard = heard
+        return torch.from_numpy(heard)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         """Gradients of query, key and value."""
-        *tensors, seen, rates = ctx.saved_tensors
-        gradients = tuple(torch.zeros_like(x) for x in tensors[:3])
-        hear_backward(tuple(tensors), grad, gradients, seen, rates, ctx.seed)
-        return *gradients, None, None, None
+        streams = [x.detach().numpy() for x in ctx.saved_tensors]
+        gradients = tuple(np.zeros(x.shape, np.float32) for x in streams)
+        hear_backward((*streams, ctx.heard, *ctx.kept), grad.numpy(), gradients, ctx.seen, ctx.rates, ctx.seed)
+        return *map(torch.from_numpy, gradients), None, None, None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -95,6 +96,7 @@ class _ReluDropout(torch.autograd.Function):
 
 def dropped(x: Tensor, lowest: float, p: float, seed: int) -> Tensor:
     """max(``x``, ``lowest``) where it is kept, scaled by 1 / (1 - p), and zero where it is dropped."""
-    out = torch.empty(x.shape)
-    kernels.run(kernels.dropout(), (x.flatten(), out.view(-1)), lowest, p, seed, count=x.numel())
-    return out
+    numbers = x.detach().numpy().ravel()
+    out = np.empty_like(numbers)
+    kernels.run(kernels.dropout(), (numbers, out), lowest, p, seed, count=len(numbers))
+    return torch.from_numpy(out).view(x.shape)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,40 +56,41 @@ def encoder_layer(
 
 
 class _EncoderLayer(torch.autograd.Function):
+    """Steps of all samples are rows here, and arrays where a loop goes through them: calls of PyTorch cost time, too,
+    most where threads wait for each other's."""
+
     @staticmethod
     def forward(ctx, x: Tensor, keys: Tensor | None, seen: Tensor, heads: int, dropouts: Dropouts, *weights: Tensor):
         """As ``encoder_layer``; what is dropped follows from seeds, which are kept for the way back."""
-        w, width = Weights(*weights), x.shape[-1]
+        w, width, shape = Weights(*weights), x.shape[-1], x.shape
         seeds = [kernels.draw_seed() if p else 0 for p in dropouts]
+        x, keys = x.reshape(-1, width), None if keys is None else keys.reshape(-1, width)  # [N_q, E], [N_k, E]
+        (of_query, of_pair), (bias, pair_bias) = (part.split((width, 2 * width)) for part in (w.qkv, w.qkv_bias))
         normed, mean, scale = _norm(x, w.attention_norm, w.attention_norm_bias)
         source = normed if keys is None else torch.addcmul(w.attention_norm_bias, keys, w.attention_norm)
-        query = linear(normed, w.qkv[:width], w.qkv_bias[:width])
-        key_value = linear(source, w.qkv[width:], w.qkv_bias[width:])  # [B, T_k, 2E]
-        streams = (part[None] for part in (query, *key_value.chunk(2, dim=-1)))
-        rates = x.new_full((1,), dropouts.attention)
-        heard, *kept = hear(*streams, heads, seen[None], rates, seeds[0])
-        heard = heard[0]
+        query, pair = linear(normed, of_query, bias), linear(source, of_pair, pair_bias)  # [N_q, E], [N_k, 2E]
+        ctx.attention = _Attention(query, pair, shape[0], heads, seen, dropouts.attention, seeds[0])
+        heard = ctx.attention.heard()  # [N_q, E]
         middle = x + _drop(linear(heard, w.attention_out, w.attention_out_bias), dropouts.residual, seeds[2])
         middle_normed, *middle_kept = _norm(middle, w.feedforward_norm, w.feedforward_norm_bias)
-        hidden = linear(middle_normed, w.expand, w.expand_bias, relu=True)  # [B, T_q, 4E]
+        hidden = linear(middle_normed, w.expand, w.expand_bias, relu=True)  # [N_q, 4E]
         hidden = _drop(hidden, dropouts.relu, seeds[1])
         out = linear(hidden, w.contract, w.contract_bias)
-        ctx.heads, ctx.dropouts, ctx.seeds = heads, dropouts, seeds
+        ctx.dropouts, ctx.seeds, ctx.shape = dropouts, seeds, None if keys is None else (shape[0], -1, width)
         ctx.save_for_backward(
-            x, keys, seen, *weights, normed, mean, scale, source, query, key_value, heard, *kept, middle,
-            middle_normed, *middle_kept, hidden,
+            x, keys, of_query, of_pair, *weights, normed, mean, scale, source, heard, middle, middle_normed,
+            *middle_kept, hidden,
         )  # fmt: skip
-        return middle + _drop(out, dropouts.residual, seeds[2] + 1)
+        return (middle + _drop(out, dropouts.residual, seeds[2] + 1)).view(shape)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         """Gradients of ``x``, of ``keys`` where there are any, and of the weights."""
-        x, keys, seen, *saved = ctx.saved_tensors
+        x, keys, of_query, of_pair, *saved = ctx.saved_tensors
         w = Weights(*saved[:12])
-        normed, mean, scale, source, query, key_value, heard, *saved = saved[12:]
-        largest, shares, middle, middle_normed, middle_mean, middle_scale, hidden = saved
-        attention, relu, residual = ctx.dropouts
-        width = x.shape[-1]
+        normed, mean, scale, source, heard, middle, middle_normed, middle_mean, middle_scale, hidden = saved[12:]
+        _, relu, residual = ctx.dropouts
+        shape, grad = grad.shape, grad.reshape(x.shape)
 
         of_out = _drop(grad, residual, ctx.seeds[2] + 1)
         of_hidden, of_contract, of_contract_bias = gradients(hidden, w.contract, of_out)
@@ -104,28 +106,51 @@ class _EncoderLayer(torch.autograd.Function):
 
         of_said = _drop(of_middle, residual, ctx.seeds[2])
         of_heard, of_attention_out, of_attention_out_bias = gradients(heard, w.attention_out, of_said)
-        of_query, of_key_value = torch.zeros_like(query), torch.empty_like(key_value)
-        streams = (part[None] for part in (query, *key_value.chunk(2, dim=-1), heard))
-        of_streams = tuple(part[None] for part in (of_query, *of_key_value.chunk(2, dim=-1)))
-        rates = x.new_full((1,), attention)
-        hear_backward((*streams, largest, shares), of_heard[None], of_streams, seen[None], rates, ctx.seeds[0])
-        of_normed, of_q, of_q_bias = gradients(normed, w.qkv[:width], of_query)
-        of_source, of_kv, of_kv_bias = gradients(source, w.qkv[width:], of_key_value)
+        of_normed, of_q, of_q_bias = gradients(normed, of_query, ctx.attention.backward(of_heard))
+        of_source, of_kv, of_kv_bias = gradients(source, of_pair, ctx.attention.of_pair)
         of_keys = None
         if keys is None:
             of_normed += of_source
         else:
-            of_keys = of_source * w.attention_norm
+            of_keys = (of_source * w.attention_norm).view(ctx.shape)
         of_x, of_norm, of_norm_bias = _norm_backward(of_normed, x, mean, scale, w.attention_norm, w.attention_norm_bias)
         if keys is not None:
-            of_norm += (of_source * keys).sum((0, 1))
-            of_norm_bias += of_source.sum((0, 1))
+            of_norm += (of_source * keys).sum(0)
+            of_norm_bias += of_source.sum(0)
         of_weights = Weights(
             of_norm, of_norm_bias, torch.cat([of_q, of_kv]), torch.cat([of_q_bias, of_kv_bias]), of_attention_out,
             of_attention_out_bias, of_feedforward_norm, of_feedforward_norm_bias, of_expand, of_expand_bias,
             of_contract, of_contract_bias,
         )  # fmt: skip
-        return of_x + of_middle, of_keys, None, None, None, *of_weights
+        of_x += of_middle
+        return of_x.view(shape), of_keys, None, None, None, *of_weights
+
+
+class _Attention:
+    """Attention of one stream, there and back: ``query`` [N_q, E] and ``pair``, keys and values [N_k, 2E]."""
+
+    def __init__(self, query: Tensor, pair: Tensor, batch: int, heads: int, seen: Tensor, rate: float, seed: int):
+        width = query.shape[1]
+        self.pair = pair.numpy().reshape(1, batch, -1, 2 * width)
+        self.streams = query.numpy().reshape(1, batch, -1, width), self.pair[..., :width], self.pair[..., width:]
+        self.heads, self.rates, self.seed = heads, np.full(1, rate, np.float32), seed
+        self.seen = seen.expand(batch, *seen.shape[1:]).numpy()[None]
+
+    def heard(self) -> Tensor:
+        """[N_q, E]"""
+        self.kept = hear(*self.streams, self.heads, self.seen, self.rates, self.seed)
+        return torch.from_numpy(self.kept[0].reshape(-1, self.pair.shape[-1] // 2))
+
+    def backward(self, grad: Tensor) -> Tensor:
+        """The gradient of ``query`` [N_q, E]; that of ``pair`` becomes ``of_pair`` [N_k, 2E]."""
+        query, width = self.streams[0], grad.shape[1]
+        of_query, of_pair = np.zeros(query.shape, np.float32), np.empty(self.pair.shape, np.float32)
+        gradients = of_query, of_pair[..., :width], of_pair[..., width:]
+        hear_backward(
+            (*self.streams, *self.kept), grad.numpy().reshape(query.shape), gradients, self.seen, self.rates, self.seed
+        )
+        self.of_pair = torch.from_numpy(of_pair.reshape(-1, 2 * width))
+        return torch.from_numpy(of_query.reshape(-1, width))
 
 
 def _drop(x: Tensor, p: float, seed: int) -> Tensor:

@@ -61,9 +61,9 @@ def seeded(seed: int) -> Iterator[None]:
         _random.reset(token)
 
 
-def run(kernel: Callable[..., None], tensors: tuple[Tensor, ...], *scalars: float, count: int) -> None:
+def run(kernel: Callable[..., None], arrays: tuple[np.ndarray, ...], *scalars: float, count: int) -> None:
     """The kernel over ``count`` items, shared out to as many threads as PyTorch has; that changes no result."""
-    arrays, threads = [tensor.detach().numpy() for tensor in tensors], torch.get_num_threads()
+    threads = torch.get_num_threads()
     if threads == 1:
         return kernel(*arrays, *scalars, 0, count)
     bounds = [count * number // threads for number in range(threads + 1)]

@@ -22,10 +22,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, relu: bool = F
 
 
 def gradients(x: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a linear map's ``x`` [..., in], weight and bias, where ``grad`` [..., out] is that of its result."""
-    rows, ways = x.flatten(0, -2), grad.flatten(0, -2)
+    """Of a linear map's ``x`` [N, in], weight and bias, where ``grad`` [N, out] is that of its result."""
     if weight.shape[0] < weight.shape[1]:  # few rows of many columns is the faster way round
-        of_weight = linear(ways.T, rows.T)
+        of_weight = linear(grad.T, x.T)
     else:
-        of_weight = linear(rows.T, ways.T).T
-    return linear(grad, weight.T), of_weight, ways.sum(0)
+        of_weight = linear(x.T, grad.T).T
+    return linear(grad, weight.T), of_weight, grad.sum(0)
