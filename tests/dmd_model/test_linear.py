@@ -11,8 +11,7 @@ from dmd_model.linear import gradients, linear
 def test_it_is_pytorchs_linear_map(inputs, outputs):
     torch.manual_seed(0)
     x, weight, bias = (
-        part.requires_grad_()
-        for part in (torch.randn(18, inputs), torch.randn(outputs, inputs), torch.randn(outputs))
+        part.requires_grad_() for part in (torch.randn(18, inputs), torch.randn(outputs, inputs), torch.randn(outputs))
     )
     grad, expected = torch.randn(18, outputs), F.linear(x, weight, bias)
     with torch.no_grad():
