@@ -3,7 +3,7 @@
 It is what ``EncoderLayerBank`` computes for many streams at once. Here one stream's numbers stay in the processor's
 cache from operation to operation, and there are few of those, which is what a CPU likes; a GPU likes the bank.
 
-Shapes: B batch, T_q steps that ask, T_k steps that are heard, E width, H heads.
+Shapes: B batch, T_q steps that ask, T_k steps that are heard, N_q and N_k those of all samples, E width, H heads.
 """
 
 from __future__ import annotations
@@ -56,8 +56,10 @@ def encoder_layer(
 
 
 class _EncoderLayer(torch.autograd.Function):
-    """Steps of all samples are rows here, and arrays where a loop goes through them: calls of PyTorch cost time, too,
-    most where threads wait for each other's."""
+    """Steps of all samples are rows here, and arrays where a loop goes through them.
+
+    Each call of PyTorch costs time, most where two threads make them: they wait for each other.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, keys: Tensor | None, seen: Tensor, heads: int, dropouts: Dropouts, *weights: Tensor):
@@ -65,10 +67,12 @@ class _EncoderLayer(torch.autograd.Function):
         w, width, shape = Weights(*weights), x.shape[-1], x.shape
         seeds = [kernels.draw_seed() if p else 0 for p in dropouts]
         x, keys = x.reshape(-1, width), None if keys is None else keys.reshape(-1, width)  # [N_q, E], [N_k, E]
-        (of_query, of_pair), (bias, pair_bias) = (part.split((width, 2 * width)) for part in (w.qkv, w.qkv_bias))
+        query_weight, pair_weight = w.qkv.split((width, 2 * width))
+        query_bias, pair_bias = w.qkv_bias.split((width, 2 * width))
         normed, mean, scale = _norm(x, w.attention_norm, w.attention_norm_bias)
         source = normed if keys is None else torch.addcmul(w.attention_norm_bias, keys, w.attention_norm)
-        query, pair = linear(normed, of_query, bias), linear(source, of_pair, pair_bias)  # [N_q, E], [N_k, 2E]
+        query = linear(normed, query_weight, query_bias)  # [N_q, E]
+        pair = linear(source, pair_weight, pair_bias)  # [N_k, 2E], keys and values
         ctx.attention = _Attention(query, pair, shape[0], heads, seen, dropouts.attention, seeds[0])
         heard = ctx.attention.heard()  # [N_q, E]
         middle = x + _drop(linear(heard, w.attention_out, w.attention_out_bias), dropouts.residual, seeds[2])
@@ -78,7 +82,7 @@ class _EncoderLayer(torch.autograd.Function):
         out = linear(hidden, w.contract, w.contract_bias)
         ctx.dropouts, ctx.seeds, ctx.shape = dropouts, seeds, None if keys is None else (shape[0], -1, width)
         ctx.save_for_backward(
-            x, keys, of_query, of_pair, *weights, normed, mean, scale, source, heard, middle, middle_normed,
+            x, keys, query_weight, pair_weight, *weights, normed, mean, scale, source, heard, middle, middle_normed,
             *middle_kept, hidden,
         )  # fmt: skip
         return (middle + _drop(out, dropouts.residual, seeds[2] + 1)).view(shape)
@@ -86,7 +90,7 @@ class _EncoderLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         """Gradients of ``x``, of ``keys`` where there are any, and of the weights."""
-        x, keys, of_query, of_pair, *saved = ctx.saved_tensors
+        x, keys, query_weight, pair_weight, *saved = ctx.saved_tensors
         w = Weights(*saved[:12])
         normed, mean, scale, source, heard, middle, middle_normed, middle_mean, middle_scale, hidden = saved[12:]
         _, relu, residual = ctx.dropouts
@@ -106,8 +110,8 @@ class _EncoderLayer(torch.autograd.Function):
 
         of_said = _drop(of_middle, residual, ctx.seeds[2])
         of_heard, of_attention_out, of_attention_out_bias = gradients(heard, w.attention_out, of_said)
-        of_normed, of_q, of_q_bias = gradients(normed, of_query, ctx.attention.backward(of_heard))
-        of_source, of_kv, of_kv_bias = gradients(source, of_pair, ctx.attention.of_pair)
+        of_normed, of_q, of_q_bias = gradients(normed, query_weight, ctx.attention.backward(of_heard))
+        of_source, of_kv, of_kv_bias = gradients(source, pair_weight, ctx.attention.of_pair)
         of_keys = None
         if keys is None:
             of_normed += of_source
